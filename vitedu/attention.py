@@ -1,0 +1,88 @@
+"""Scaled dot-product attention and multi-head attention.
+
+Vaswani et al., "Attention Is All You Need", 2017, section 3.2, arXiv:1706.03762.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Attention written out: softmax(q kᵀ / √d) v, and the weights it used.
+
+    Args:
+        q: queries, (..., N, d).
+        k: keys, (..., M, d).
+        v: values, (..., M, d_v).
+        mask: optional booleans that broadcast to (..., N, M); True where a query may look.
+
+    Returns:
+        The outputs (..., N, d_v) and the weights (..., N, M). Each row of weights sums to one, except that a query
+        that may look nowhere gets a row of zeros, and so an output of zeros.
+
+    Raises:
+        ValueError: the widths of q and k, or the lengths of k and v, differ.
+        TypeError: the mask is not boolean.
+    """
+    _check_shapes(q, k, v, mask)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., N, M)   Eq. 1
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = scores.softmax(dim=-1)
+    if mask is not None:  # a row of -inf has no softmax: 0/0 is nan. Nothing to look at means nothing returned.
+        weights = weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+    return weights @ v, weights  # (..., N, d_v), (..., N, M)
+
+
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
+    if q.shape[-1] != k.shape[-1]:
+        raise ValueError(f"queries have width {q.shape[-1]}, keys {k.shape[-1]}; project both to the same width d")
+    if k.shape[-2] != v.shape[-2]:
+        raise ValueError(f"{k.shape[-2]} keys but {v.shape[-2]} values; every key needs exactly one value")
+    if mask is not None and mask.dtype != torch.bool:
+        raise TypeError(f"mask has dtype {mask.dtype}; pass booleans, True where a query may look")
+
+
+class MultiHeadAttention(nn.Module):
+    """`h` attentions side by side on slices of width d = D / h, then one linear map that mixes them.
+
+    Input (B, N, D), output (B, N, D). With `context` (B, M, D) keys and values come from there (cross-attention).
+
+    Args:
+        dim: width D.
+        num_heads: heads h; must divide D.
+        bias: whether the four projections have a bias (the released ViT weights do).
+        dropout: probability of dropping an attention weight in training.
+
+    Raises:
+        ValueError: D is not divisible by h.
+    """
+
+    def __init__(self, dim: int, num_heads: int, bias: bool = True, dropout: float = 0.0):
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"width {dim} is not divisible by {num_heads} heads; choose a width of h·d for whole d")
+        self.num_heads = num_heads
+        self.dropout = dropout
+        self.q_proj = nn.Linear(dim, dim, bias=bias)
+        self.k_proj = nn.Linear(dim, dim, bias=bias)
+        self.v_proj = nn.Linear(dim, dim, bias=bias)
+        self.out_proj = nn.Linear(dim, dim, bias=bias)
+
+    def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """x (B, N, D), context (B, M, D) or None, mask broadcasting to (B, h, N, M) or None -> (B, N, D)."""
+        source = x if context is None else context
+        q = self.split_heads(self.q_proj(x))  #      (B, h, N, d)
+        k = self.split_heads(self.k_proj(source))  # (B, h, M, d)
+        v = self.split_heads(self.v_proj(source))  # (B, h, M, d)
+        dropout = self.dropout if self.training else 0.0
+        # The fused kernel: the same numbers as `scaled_dot_product_attention` above, without storing (N, M) weights.
+        heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, h, N, d)
+        return self.out_proj(heads.transpose(1, 2).flatten(2))  # (B, N, D)
+
+    def split_heads(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, h, N, d): head i sees the i-th slice of width d."""
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)  # (B, h, N, d)

@@ -1,0 +1,83 @@
+"""Random crops, mirror images and erased rectangles, for a whole batch at once, on the device where the batch is.
+
+Erasing: Zhong et al. 2017, arXiv:1708.04896.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Augment:
+    """How far a training image may be changed. The default changes nothing.
+
+    Args:
+        crop: zero-pad by this many pixels on every side and cut a random window of the old size, image by image.
+        flip: whether to mirror each image left to right with probability one half.
+        erase: probability with which an image loses a rectangle of 2 to 20 per cent of its area.
+
+    Raises:
+        ValueError: a negative crop, or a probability outside [0, 1].
+    """
+
+    crop: int = 0
+    flip: bool = False
+    erase: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.crop < 0:
+            raise ValueError(f"crop {self.crop} is negative; it counts pixels of padding, use 0 for none")
+        if not 0 <= self.erase <= 1:
+            raise ValueError(f"erase {self.erase} is outside [0, 1]; it is a probability")
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Normalised images (B, C, H, W) -> changed copies of them, drawn with torch's global generator."""
+        if self.crop:
+            images = random_crop(images, self.crop)
+        if self.flip:
+            images = random_flip(images)
+        return random_erase(images, self.erase) if self.erase else images
+
+
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Bytes (B, C, H, W) -> float32 with mean 0 and std 1 per channel, given those of the training set in [0, 1]."""
+    shape = (1, -1, 1, 1)
+    scale = (1 / (255 * std)).to(images.device).view(shape)
+    shift = (mean / std).to(images.device).view(shape)
+    return images.float() * scale - shift
+
+
+def random_crop(images: Tensor, padding: int) -> Tensor:
+    """Shift each image by up to `padding` pixels in each direction; zeros (the mean colour) move in from outside."""
+    (B, C, H, W), device = images.shape, images.device
+    padded = F.pad(images, [padding] * 4)  # (B, C, H + 2·padding, W + 2·padding)
+    top = torch.randint(2 * padding + 1, (B, 1), device=device)
+    left = torch.randint(2 * padding + 1, (B, 1), device=device)
+    rows = (top + torch.arange(H, device=device))[:, None, :, None]  #     (B, 1, H, 1)
+    columns = (left + torch.arange(W, device=device))[:, None, None, :]  # (B, 1, 1, W)
+    index = rows * padded.shape[-1] + columns  #                            (B, 1, H, W)
+    return padded.flatten(2).gather(2, index.flatten(2).expand(-1, C, -1)).view(B, C, H, W)
+
+
+def random_flip(images: Tensor) -> Tensor:
+    """Mirror each image left to right with probability one half, each on its own toss."""
+    heads = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
+    return torch.where(heads, images.flip(-1), images)
+
+
+def random_erase(images: Tensor, probability: float) -> Tensor:
+    """Zero (the mean colour) in a rectangle of 2 to 20 per cent of the area, sides in a ratio of 3:10 to 10:3."""
+    (B, _, H, W), device = images.shape, images.device
+    draw = torch.rand(5, B, 1, 1, device=device)
+    area = (0.02 + 0.18 * draw[0]) * H * W
+    ratio = (10 / 3) ** (2 * draw[1] - 1)
+    height, width = (area * ratio).sqrt().clamp(max=H), (area / ratio).sqrt().clamp(max=W)
+    top, left = draw[2] * (H - height), draw[3] * (W - width)
+    y = torch.arange(H, device=device).view(1, H, 1) + 0.5  # pixel centres
+    x = torch.arange(W, device=device).view(1, 1, W) + 0.5
+    inside = (y > top) & (y < top + height) & (x > left) & (x < left + width)  # (B, H, W)
+    hole = inside & (draw[4] < probability)
+    return images.masked_fill(hole[:, None], 0.0)

@@ -1,0 +1,131 @@
+"""The command line of `python -m vitedu.train`: start a run, resume it, and measure it once on the test split."""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import torch
+
+from vitedu import data as datasets
+from vitedu.augment import Augment
+from vitedu.checkpoint import STATE_FILE, CheckpointError, write_atomically
+from vitedu.device import describe_device, pick_device
+from vitedu.patch import Size
+from vitedu.recipes import recipe
+from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.vit import PRESETS, ViT, ViTConfig, count_parameters
+
+RUN_FILE, RESULT_FILE = "run.json", "result.json"
+FROM_DATA = {"image_size", "in_channels", "num_classes", "augment"}  # read off the images, or built from other options
+
+
+def options(config: type) -> dict[str, type]:
+    """The fields of a config that can be set on the command line, with their types; patches are square there."""
+    return {f.name: f.type for f in fields(config) if f.name not in FROM_DATA}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """One option per field of the three configs; what is left out comes from the data set's recipe."""
+    parser = argparse.ArgumentParser("python -m vitedu.train", description="Train a Vision Transformer from scratch.")
+    start = parser.add_mutually_exclusive_group(required=True)
+    start.add_argument("--data", help=f"{', '.join(datasets.NAMES)}, or a folder or zip of train/<class>/*.jpg")
+    start.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder, as it was started")
+    parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the checkpoint and the result")
+    parser.add_argument("--root", help="where the data sets lie; $VITEDU_DATA if not given")
+    parser.add_argument("--image-size", type=int, help="side in pixels, where photographs have to be made equal")
+    parser.add_argument("--preset", default="tiny", choices=PRESETS, help="width, depth and heads (default: tiny)")
+    parser.add_argument(
+        "--train-on-val", action="store_true", help="learn from the validation images too, in a last run"
+    )
+    for config in (ViTConfig, TrainConfig, Augment):
+        group = parser.add_argument_group(config.__name__)
+        for name, kind in options(config).items():
+            how = (
+                {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": int if kind == Size else kind}
+            )
+            group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, **how)
+    return parser
+
+
+def new_run(args: argparse.Namespace, data: datasets.Dataset) -> dict:
+    """Everything that decides a run, as JSON can hold it."""
+    given = [
+        {name: getattr(args, name) for name in options(config) if name in args}
+        for config in (ViTConfig, TrainConfig, Augment)
+    ]
+    model, train = recipe(data, args.preset, *given)
+    source = {"name": args.data, "root": args.root, "image_size": args.image_size}
+    return {"data": source, "train_on_val": args.train_on_val, "model": asdict(model), "train": asdict(train)}
+
+
+def load(source: dict) -> datasets.Dataset:
+    """The data set of a run; says in one line what was loaded."""
+    return datasets.load(source["name"], root=source["root"], image_size=source["image_size"])
+
+
+def configs(run: dict) -> tuple[ViTConfig, TrainConfig]:
+    """Back from JSON to the frozen configs."""
+    augment = Augment(**run["train"]["augment"])
+    return ViTConfig(**run["model"]), TrainConfig(**run["train"] | {"augment": augment})
+
+
+def claim(out: Path, run: dict) -> None:
+    """Write the run's settings into a new folder. ValueError if another run is there already."""
+    if (out / RUN_FILE).exists():
+        raise ValueError(f"{out} holds a run already; continue it with --resume {out}, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / RUN_FILE, json.dumps(run, indent=1).encode())
+
+
+def read_run(out: Path) -> dict:
+    """The settings of the run in `out`. CheckpointError if no run was started there."""
+    try:
+        return json.loads((out / RUN_FILE).read_text())
+    except FileNotFoundError:
+        raise CheckpointError(f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}") from None
+
+
+def execute(run: dict, data: datasets.Dataset, out: Path | None) -> float:
+    """Train, or go on training, and return the accuracy on the test split, looked at once."""
+    started = time.perf_counter()
+    model_config, train_config = configs(run)
+    torch.manual_seed(train_config.seed)
+    model, device = ViT(model_config), pick_device()
+    tokens = model_config.grid[0] * model_config.grid[1]
+    print(
+        f"model: {count_parameters(model):,} parameters, {tokens} patches; device: {describe_device(device)}",
+        flush=True,
+    )
+    # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
+    resume = out is not None and (out / STATE_FILE).exists()
+    train = data.train_and_val() if run["train_on_val"] else data.train
+    history = fit(model, data, train_config, train=train, out=out, resume=resume, device=device)
+    result = evaluate(model, data.test, data)
+    seconds = time.perf_counter() - started
+    print(f"test accuracy {100 * result.accuracy:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
+    if out is not None:
+        content = {"test_accuracy": result.accuracy, "test_loss": result.loss, "history": history}
+        write_atomically(out / RESULT_FILE, json.dumps(content, indent=1).encode())
+    return result.accuracy
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status, 2 where what was asked for cannot be done."""
+    args = build_parser().parse_args(arguments)
+    try:
+        if args.resume:
+            out, run = args.resume, read_run(args.resume)
+            data = load(run["data"])
+        else:
+            out, data = args.out, load({"name": args.data, "root": args.root, "image_size": args.image_size})
+            run = new_run(args, data)
+            if out:
+                claim(out, run)
+        execute(run, data, out)
+    except (ValueError, CheckpointError, datasets.DatasetUnavailable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

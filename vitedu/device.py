@@ -1,0 +1,44 @@
+"""Where the numbers are computed, and in which precision."""
+
+import contextlib
+
+import torch
+
+
+def pick_device() -> torch.device:
+    """The GPU if there is one (CUDA, then Apple's MPS), else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def describe_device(device: torch.device) -> str:
+    """One phrase for a reader: `cuda (NVIDIA T4, 15 GiB, float16)` or `cpu (2 threads, float32)`."""
+    precision = str(amp_dtype(device) or torch.float32).removeprefix("torch.")
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return f"cuda ({properties.name}, {properties.total_memory / 2**30:.0f} GiB, {precision})"
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads, {precision})"
+    return f"{device.type} ({precision})"
+
+
+def amp_dtype(device: torch.device) -> torch.dtype | None:
+    """The 16-bit type worth using for matrix products in training on this device, or None for plain float32.
+
+    Asked of the hardware and not of `torch.cuda.is_bf16_supported()`, which answers True for GPUs that only emulate
+    bfloat16, more slowly than they would compute in float32.
+    """
+    if device.type != "cuda":
+        return None  # at the widths that train on a CPU, converting costs more than the shorter products save
+    native_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if native_bfloat16 else torch.float16
+
+
+def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager:
+    """Run matrix products inside the context in `dtype`; with None the context does nothing."""
+    if dtype is None:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)

@@ -1,0 +1,98 @@
+"""Cutting an image into patches, putting it back together, and embedding the patches.
+
+Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2020, section 3.1, arXiv:2010.11929.
+"""
+
+from einops import rearrange
+from torch import Tensor, nn
+
+Size = int | tuple[int, int]  # one side, or (height, width)
+
+
+def pair(size: Size) -> tuple[int, int]:
+    """`16` -> `(16, 16)`; a pair (height, width) stays. ValueError if a side is not a positive whole number."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        raise ValueError(f"size {size!r} is not a positive whole number or a pair of them; pass 16 or (16, 8)")
+    return height, width
+
+
+def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:
+    """The number of patches down and across, (H / P, W / P). ValueError if they are not whole numbers."""
+    sides = []
+    for image_side, patch_side in zip(pair(image_size), pair(patch_size), strict=True):
+        if image_side % patch_side:
+            below = image_side // patch_side * patch_side
+            near = f"{below} or {below + patch_side}" if below else f"{patch_side}"
+            raise ValueError(
+                f"image side {image_side} is not divisible by patch side {patch_side}; use {near}, or pad the image"
+            )
+        sides.append(image_side // patch_side)
+    return sides[0], sides[1]
+
+
+def patchify(images: Tensor, patch_size: Size) -> Tensor:
+    """Cut images into non-overlapping patches in raster order (left to right, then down) and flatten each.
+
+    Args:
+        images: (B, C, H, W).
+        patch_size: side P, or (height, width) of a patch.
+
+    Returns:
+        (B, N, C·P·P) with N = (H / P)(W / P). Inside a token the order is channel, row, column, as in
+        `torch.nn.functional.unfold` and in a convolution's weights.
+
+    Raises:
+        ValueError: `images` is not four-dimensional, or a side is not divisible by the patch side.
+    """
+    if images.ndim != 4:
+        raise ValueError(f"images have {images.ndim} axes, expected 4 (B, C, H, W); add a batch axis with images[None]")
+    patch_grid(tuple(images.shape[-2:]), patch_size)
+    ph, pw = pair(patch_size)
+    return rearrange(images, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=ph, pw=pw)  # (B, N, C·P·P)
+
+
+def unpatchify(tokens: Tensor, patch_size: Size, image_size: Size) -> Tensor:
+    """The inverse of `patchify`: (B, N, C·P·P) -> (B, C, H, W).
+
+    The number of tokens alone does not tell a 2×8 grid from a 4×4 one, so the image size has to be given.
+
+    Raises:
+        ValueError: N or the token width does not fit `image_size` and `patch_size`.
+    """
+    (gh, gw), (ph, pw) = patch_grid(image_size, patch_size), pair(patch_size)
+    if tokens.ndim != 3 or tokens.shape[1] != gh * gw:
+        raise ValueError(
+            f"tokens have shape {tuple(tokens.shape)}, expected (B, {gh * gw}, C·{ph * pw}); one per patch"
+        )
+    if tokens.shape[2] % (ph * pw):
+        raise ValueError(
+            f"token width {tokens.shape[2]} is not divisible by {ph}·{pw} = {ph * pw}; check the patch side"
+        )
+    return rearrange(tokens, "b (gh gw) (c ph pw) -> b c (gh ph) (gw pw)", gh=gh, ph=ph, pw=pw)  # (B, C, H, W)
+
+
+class PatchEmbed(nn.Module):
+    """Flatten each patch and multiply by E: (B, C, H, W) -> (B, N, D), N without CLS.
+
+    The same map as `nn.Conv2d(C, D, kernel_size=P, stride=P)` with weight `proj.weight.view(D, C, P, P)`.
+
+    Args:
+        patch_size: P, or (height, width).
+        in_channels: C.
+        dim: D.
+        bias: the paper's Eq. 1 writes none; the released weights have one.
+    """
+
+    def __init__(self, patch_size: Size, in_channels: int, dim: int, bias: bool = True):
+        super().__init__()
+        self.patch_size = pair(patch_size)
+        self.in_channels = in_channels
+        self.proj = nn.Linear(in_channels * self.patch_size[0] * self.patch_size[1], dim, bias=bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, N, D). ValueError if C is not the layer's, or a side is not divisible by P."""
+        if images.ndim == 4 and images.shape[1] != self.in_channels:
+            raise ValueError(f"images have {images.shape[1]} channels, expected {self.in_channels}; set in_channels")
+        tokens = patchify(images, self.patch_size)  # (B, N, C·P·P)
+        return self.proj(tokens)  # (B, N, D)      ViT Eq. 1: x_p E

@@ -1,0 +1,35 @@
+"""One line per epoch that reads the same in a terminal, in a log and in a saved notebook, and a bar while it runs."""
+
+import sys
+from collections.abc import Iterable, Iterator
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A bar within an epoch where it can be erased again (a terminal), and a line after it everywhere.
+
+    In a notebook the lines are ordinary text output, so nothing is lost when the notebook is saved and no widget is
+    needed to show it.
+    """
+
+    def __init__(self, epochs: int, shown: bool = True):
+        self.epochs = epochs
+        self.shown = shown
+
+    def batches(self, batches: Iterable, total: int, epoch: int) -> Iterator:
+        """The batches, counted by a bar on a terminal; the bar disappears with the last."""
+        bar = self.shown and sys.stderr.isatty()
+        return iter(tqdm(batches, total=total, desc=f"epoch {epoch}/{self.epochs}", leave=False, disable=not bar))
+
+    def epoch(self, record: dict) -> None:
+        """Print one epoch's record: losses, accuracies in per cent, the seconds since training began."""
+        if not self.shown:
+            return
+        width = len(str(self.epochs))
+        print(
+            f"epoch {record['epoch']:{width}}/{self.epochs}   training loss {record['train_loss']:.3f}   "
+            f"validation loss {record['loss']:.3f}, accuracy {100 * record['accuracy']:5.2f} %   "
+            f"{record['seconds']:4.0f} s",
+            flush=True,
+        )
