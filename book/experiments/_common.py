@@ -1,0 +1,66 @@
+"""What every recorded result shares: the command, the date, the machine, the versions, and mean ± std over seeds."""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import statistics
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+import torch
+from torchvision import __version__ as tv_version
+
+from vitedu.device import describe_device, pick_device
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def processor() -> str:
+    """The processor's name, as Linux reports it where it does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def commit() -> str:
+    """The revision of the code that produced the numbers; "+" marks uncommitted changes."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
+
+
+def spread(values: list[float]) -> dict:
+    """Mean and sample standard deviation, with the values behind them."""
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values), "values": values}
+
+
+def record(name: str, about: str, data: list[str], rows: list[dict], started: float) -> None:
+    """Write book/results/NAME.json: the rows, and everything needed to judge and repeat them."""
+    content = {
+        "about": about,
+        "command": shlex.join(["python", f"book/experiments/{name}.py", *sys.argv[1:]]),
+        "date": date.today().isoformat(),
+        "commit": commit(),
+        "data": data,
+        "device": describe_device(pick_device()),
+        "processor": f"{processor()}, {os.cpu_count()} cores",
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "torchvision": tv_version},
+        "seconds": round(time.perf_counter() - started),
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    print(f"wrote book/results/{name}.json after {content['seconds']} s")
+
+
+def read_seeds(description: str | None, default: int) -> list[int]:
+    """The seeds 0 … N-1 from the command line's --seeds N."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--seeds", type=int, default=default, help="how many; a spread worth recording needs 3 or more")
+    return list(range(parser.parse_args().seeds))

@@ -1,0 +1,62 @@
+"""Train the reference models from the shell, as a reader would; print accuracy and time beside what is promised.
+
+Each row is a fresh process: start-up, loading and the evaluation on the test split are in its time. Exit status 1 if a
+promise is not kept; sets that are not on this disk are said to be skipped.
+"""
+
+import re
+import statistics
+import subprocess
+import sys
+import time
+
+from vitedu.data import DatasetUnavailable, load
+
+# What is run, how often (seeds 0, 1, …), and what is promised on two idle cores: test accuracy in per cent, seconds.
+PROMISES = [
+    ("digits", [], 3, 98.0, 20),
+    ("fashion-mnist", ["--epochs", "2"], 1, 87.0, 60),
+    ("fashion-mnist", ["--epochs", "10"], 1, 90.0, 300),
+]
+
+
+def run(name: str, options: list[str], seed: int) -> tuple[float, float]:
+    """Test accuracy in per cent and seconds of one `python -m vitedu.train`."""
+    command = [sys.executable, "-m", "vitedu.train", "--data", name, *options, "--seed", str(seed)]
+    started = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds = time.perf_counter() - started
+    return float(re.search(r"test accuracy ([\d.]+) %", done.stdout)[1]), seconds
+
+
+def available(name: str) -> bool:
+    """Whether the set is on this disk or can be fetched; says so where it is not."""
+    try:
+        load(name, quiet=True)
+    except DatasetUnavailable as error:
+        print(f"skipped {name}: {error}")
+        return False
+    return True
+
+
+def main() -> int:
+    """Print one line per promise; 0 if all that were run are kept."""
+    kept = []
+    for name, options, seeds, accuracy, limit in PROMISES:
+        if not available(name):
+            continue
+        results = [run(name, options, seed) for seed in range(seeds)]
+        median = statistics.median(result[0] for result in results)
+        longest = max(result[1] for result in results)
+        kept.append(median >= accuracy and longest <= limit)
+        every = ", ".join(f"{result[0]:.2f}" for result in results)
+        print(
+            f"{' '.join([name, *options]):28} test accuracy {median:.2f} % ({every}), at least {accuracy} promised; "
+            f"{longest:.0f} s, at most {limit} promised: {'kept' if kept[-1] else 'NOT KEPT'}",
+            flush=True,
+        )
+    return 0 if all(kept) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,353 @@
+"""The exercises of chapter 9, training."""
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitedu.exercises import compare
+from vitedu.exercises.exercise import Case, Exercise, Mistake
+from vitedu.optim import learning_rate, split_parameters
+
+# 9.1 -----------------------------------------------------------------------------------------------------------------
+
+
+def _rate_cases() -> list[Case]:
+    peak = 0.5
+    steps = [(0, 20, 4), (3, 20, 4), (4, 20, 4), (8, 20, 4), (15, 20, 4), (20, 20, 4), (0, 10, 0), (7, 10, 0)]
+    return [Case((*step, peak)) for step in steps] + [Case((30, 100, 10, 1e-3))]
+
+
+def _after_warmup(decay, warmup=learning_rate):
+    """The right warm-up, then `decay(step, total, warm)` in units of the peak."""
+
+    def answer(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
+        if step < warmup_steps:
+            return warmup(step, total_steps, warmup_steps, peak)
+        return peak * decay(step, total_steps, warmup_steps)
+
+    return answer
+
+
+def _during_warmup(rise):
+    """`rise(step, total, warm)` in units of the peak, then the right cosine."""
+    return _after_warmup(
+        lambda step, total, warm: learning_rate(step, total, warm, 1.0),
+        lambda step, total, warm, peak: peak * rise(step, total, warm),
+    )
+
+
+LEARNING_RATE = Exercise(
+    id="9.1",
+    title="Warm up, then cool down",
+    reference=learning_rate,
+    cases=_rate_cases,
+    difference=compare.floats,
+    mistakes=(
+        Mistake(
+            "the cosine is measured from step 0; it starts where the warm-up ends",
+            _after_warmup(lambda s, total, warm: 0.5 * (1 + math.cos(math.pi * s / total))),
+        ),
+        Mistake(
+            "the ½ is missing: 1 + cos starts at 2",
+            _after_warmup(lambda s, total, warm: 1 + math.cos(math.pi * (s - warm) / (total - warm))),
+        ),
+        Mistake(
+            "the warm-up starts at 0, so the first step does not move; use step + 1",
+            _during_warmup(lambda s, total, warm: s / warm),
+        ),
+        Mistake(
+            "the angle is in degrees; `math.cos` takes radians, π for half a turn",
+            _after_warmup(lambda s, total, warm: 0.5 * (1 + math.cos(180 * (s - warm) / (total - warm)))),
+        ),
+        Mistake(
+            "the π is missing inside the cosine",
+            _after_warmup(lambda s, total, warm: 0.5 * (1 + math.cos((s - warm) / (total - warm)))),
+        ),
+        Mistake(
+            "there is no warm-up: the cosine begins at once",
+            lambda s, total, warm, peak: peak * 0.5 * (1 + math.cos(math.pi * s / total)),
+        ),
+        Mistake(
+            "the rate is at its peak from the first step on; before `warmup_steps` it should rise",
+            _during_warmup(lambda s, total, warm: 1.0),
+        ),
+        Mistake(
+            "the rate stays at its peak after the warm-up; it should fall along half a cosine",
+            _after_warmup(lambda s, total, warm: 1.0),
+        ),
+        Mistake(
+            "the rate falls along a straight line; it should follow half a cosine",
+            _after_warmup(lambda s, total, warm: (total - s) / (total - warm)),
+        ),
+        Mistake(
+            "1 - cos rises from 0; 1 + cos falls to 0",
+            _after_warmup(lambda s, total, warm: 0.5 * (1 - math.cos(math.pi * (s - warm) / (total - warm)))),
+        ),
+        Mistake(
+            "the cosine is divided by `total_steps`; it lasts `total_steps - warmup_steps`, or it does not reach 0",
+            _after_warmup(lambda s, total, warm: 0.5 * (1 + math.cos(math.pi * (s - warm) / total))),
+        ),
+        Mistake(
+            "the warm-up is divided by `total_steps`; it lasts `warmup_steps`",
+            _during_warmup(lambda s, total, warm: (s + 1) / total),
+        ),
+        Mistake(
+            "the cosine goes through a whole turn and comes back up; half a turn, π, is enough",
+            _after_warmup(lambda s, total, warm: 0.5 * (1 + math.cos(2 * math.pi * (s - warm) / (total - warm)))),
+        ),
+    ),
+)
+
+
+# 9.2 -----------------------------------------------------------------------------------------------------------------
+
+
+def smoothed_cross_entropy(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """Logits (B, K), labels (B,) -> the mean over the batch of -Σ_k target_k log softmax(logits)_k."""
+    return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+
+
+def _loss_case(batch: int, classes: int, smoothing: float, scale: float = 2.0, dtype=torch.float32) -> Case:
+    generator = torch.Generator().manual_seed(batch * classes)
+    logits = torch.randn(batch, classes, generator=generator, dtype=dtype).mul(scale).round(decimals=1)
+    labels = torch.randint(classes, (batch,), generator=generator)
+    return Case((logits, labels, smoothing), traits=("B = 1",) if batch == 1 else (), gradient=True)
+
+
+def _huge_case() -> Case:
+    logits = torch.tensor([[1000.0, -1000.0, 0.0], [0.0, 1000.0, 500.0]])
+    args = logits, torch.tensor([0, 2]), 0.1
+    return Case(args, label="logits up to ±1000, labels (2,), smoothing = 0.1", gradient=True)
+
+
+def _loss_cases() -> list[Case]:
+    return [
+        _loss_case(4, 3, 0.1),
+        _loss_case(1, 5, 0.2),
+        _loss_case(6, 10, 0.0),
+        _loss_case(3, 3, 0.5),
+        _loss_case(5, 2, 0.1, dtype=torch.float64),
+        _huge_case(),
+    ]
+
+
+def _loss_against(target, reduce=torch.mean, log_probability=lambda logits: logits.log_softmax(dim=1)):
+    """The loss with one part replaced; `target(hot, smoothing)` makes the targets from one-hot labels (B, K)."""
+
+    def answer(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+        hot = F.one_hot(labels, logits.shape[1]).to(logits)  # (B, K)
+        return reduce(-(target(hot, smoothing) * log_probability(logits)).sum(dim=1))
+
+    return answer
+
+
+def _smooth(hot: Tensor, smoothing: float) -> Tensor:
+    return (1 - smoothing) * hot + smoothing / hot.shape[1]
+
+
+def _log_of_exponentials(logits: Tensor) -> Tensor:
+    return (logits.exp() / logits.exp().sum(dim=1, keepdim=True)).log()
+
+
+SMOOTHED_CROSS_ENTROPY = Exercise(
+    id="9.2",
+    title="Label smoothing",
+    reference=smoothed_cross_entropy,
+    cases=_loss_cases,
+    mistakes=(
+        Mistake(
+            "ε is shared among the other K - 1 classes; here every class gets ε/K, the true one included",
+            _loss_against(lambda hot, eps: (1 - eps) * hot + eps / (hot.shape[1] - 1) * (1 - hot)),
+        ),
+        Mistake("the losses of the batch are added up; take their mean", _loss_against(_smooth, reduce=torch.sum)),
+        Mistake(
+            "one loss per image is returned; take the mean over the batch",
+            _loss_against(_smooth, reduce=lambda losses: losses),
+        ),
+        Mistake(
+            "a probability rounds to 0, and its log is -inf; `log_softmax` never leaves the logarithms",
+            _loss_against(_smooth, log_probability=lambda logits: logits.softmax(dim=1).log()),
+        ),
+        Mistake(
+            "exp(1000) overflows to inf; `log_softmax` subtracts the largest logit first",
+            _loss_against(_smooth, log_probability=_log_of_exponentials),
+        ),
+        Mistake(
+            "softmax is applied twice: `F.cross_entropy` and `log_softmax` expect logits",
+            _loss_against(_smooth, log_probability=lambda logits: logits.softmax(dim=1).log_softmax(dim=1)),
+        ),
+        Mistake(
+            "the smoothing is the wrong way round: the true class gets ε instead of 1 - ε",
+            _loss_against(lambda hot, eps: eps * hot + (1 - eps) / hot.shape[1]),
+        ),
+        Mistake("the smoothing is ignored: the targets are one-hot", _loss_against(lambda hot, eps: hot)),
+        Mistake(
+            "ε is added to every class, not ε/K, so the targets sum to more than 1",
+            _loss_against(lambda hot, eps: (1 - eps) * hot + eps),
+        ),
+        Mistake(
+            "the one-hot part is not scaled by 1 - ε, so the targets sum to more than 1",
+            _loss_against(lambda hot, eps: hot + eps / hot.shape[1]),
+        ),
+        Mistake(
+            "the mean runs over the classes too; sum over the classes, then take the mean over the batch",
+            lambda logits, labels, eps: smoothed_cross_entropy(logits, labels, eps) / logits.shape[1],
+        ),
+        Mistake(
+            "the sign is wrong: log-probabilities are negative, a loss is not",
+            lambda logits, labels, eps: -smoothed_cross_entropy(logits, labels, eps),
+        ),
+        Mistake(
+            "softmax runs over the batch (dim=0); it belongs over the classes (dim=1)",
+            _loss_against(_smooth, log_probability=lambda logits: logits.log_softmax(dim=0)),
+        ),
+    ),
+)
+
+
+# 9.3 -----------------------------------------------------------------------------------------------------------------
+
+LISTS = ("decay", "no_decay")
+Parameters = list[nn.Parameter]
+
+
+def _model_cases() -> list[Case]:
+    from vitedu.vit import ViT, ViTConfig  # here, so that the other exercises do not need it
+
+    small = {"patch_size": 4, "num_classes": 5, "dim": 8, "num_heads": 2}
+    learned = ViTConfig(image_size=8, depth=2, **small)
+    fixed = ViTConfig(image_size=(8, 12), depth=1, in_channels=1, pool="mean", positions="sincos2d", **small)
+    post = ViTConfig(image_size=8, depth=1, norm="post", **small)
+    return [
+        Case((ViT(learned),), label="a ViT with a CLS token and learned positions"),
+        Case((ViT(fixed),), label="a ViT with mean pooling and fixed positions"),
+        Case((ViT(post),), label="a post-norm ViT"),
+    ]
+
+
+def _names(returned: Any, args: tuple) -> Any:
+    """What was returned, with the names of the parameters in their place, sorted; anything unexpected by its type."""
+    if not isinstance(returned, tuple | list) or len(returned) != 2:
+        return returned
+    names = {id(parameter): name for name, parameter in args[0].named_parameters()}
+    return tuple(
+        sorted(names.get(id(item), f"<{compare.kind(item)}>") for item in part)
+        if isinstance(part, tuple | list)
+        else compare.kind(part)
+        for part in returned
+    )
+
+
+def _wrong_lists(got: Any, expected: tuple[list[str], list[str]]) -> str | None:
+    if not isinstance(got, tuple | list) or len(got) != 2:
+        return f"returned {compare.shown(got)}, expected a pair of lists (decay, no_decay)"
+    for title, part in zip(LISTS, got, strict=True):
+        if isinstance(part, str):
+            return f"{title} is a value of type {part}, expected a list" + _read_once(part)
+        for item in part:
+            if item.startswith("<"):
+                return f"{title} holds a value of type {item[1:-1]} that is not a parameter of the model"
+            if part.count(item) > 1:
+                return f"`{item}` is in {title} {part.count(item)} times, expected once"
+    return _misplaced(got, expected)
+
+
+def _read_once(kind: str) -> str:
+    return ": it can be read only once, and then it is empty" if kind in ("generator", "filter", "map") else ""
+
+
+def _misplaced(got: tuple[list[str], list[str]], expected: tuple[list[str], list[str]]) -> str | None:
+    """Parameters in the wrong list, and those in neither."""
+    problems = []
+    for here, there in ((0, 1), (1, 0)):
+        wrong = sorted(set(got[here]) & set(expected[there]))
+        if wrong:
+            problems.append(f"{_listed(wrong)} in {LISTS[here]}, but should be in {LISTS[there]}")
+    missing = sorted(set(expected[0] + expected[1]) - set(got[0]) - set(got[1]))
+    if missing:
+        problems.append(f"{_listed(missing)} in neither list")
+    twice = sorted(set(got[0]) & set(got[1]))
+    if twice:
+        problems.append(f"{_listed(twice)} in both lists")
+    return ", and ".join(problems) or None
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(f"`{name}`" for name in names[:2])
+    more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+    return f"{shown}{more} {'is' if len(names) == 1 else 'are'}"
+
+
+def _split_by(rule):
+    """Split by `rule(name, parameter)`: True decays."""
+
+    def answer(model: nn.Module) -> tuple[Parameters, Parameters]:
+        named = list(model.named_parameters())
+        return [p for n, p in named if rule(n, p)], [p for n, p in named if not rule(n, p)]
+
+    return answer
+
+
+def _is_table(name: str) -> bool:
+    return "cls_token" in name or "positions" in name
+
+
+def _layers_only(model: nn.Module) -> tuple[Parameters, Parameters]:
+    """Walks through the layers, and so misses parameters that belong to no layer."""
+    layers = list(model.modules())
+    linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
+    norms = [layer for layer in layers if isinstance(layer, nn.LayerNorm)]
+    rest = [layer.bias for layer in linear] + [p for norm in norms for p in norm.parameters()]
+    return [layer.weight for layer in linear], rest
+
+
+def _generators(model: nn.Module) -> tuple:
+    decay, no_decay = split_parameters(model)
+    return (p for p in decay), (p for p in no_decay)
+
+
+SPLIT_PARAMETERS = Exercise(
+    id="9.3",
+    title="What decays?",
+    reference=split_parameters,
+    cases=_model_cases,
+    difference=_wrong_lists,
+    simplify=_names,
+    mistakes=(
+        Mistake(
+            "the rule is `ndim >= 2`; a position table and a CLS token have two axes or more, but are not the weights "
+            "of linear layers",
+            _split_by(lambda name, p: p.ndim >= 2),
+        ),
+        Mistake(
+            "the biases of the linear layers decay too; only their weights should",
+            _split_by(lambda name, p: "norm" not in name and not _is_table(name)),
+        ),
+        Mistake(
+            "the gains of LayerNorm are called `weight` as well; they should not decay",
+            _split_by(lambda name, p: name.endswith("weight")),
+        ),
+        Mistake(
+            "only biases are exempt; LayerNorm's gains, positions and the CLS token should not decay either",
+            _split_by(lambda name, p: not name.endswith("bias")),
+        ),
+        Mistake(
+            "only the parameters of LayerNorm are exempt; biases, positions and the CLS token should not decay either",
+            _split_by(lambda name, p: "norm" not in name),
+        ),
+        Mistake("everything decays; only the weights of linear layers should", _split_by(lambda name, p: True)),
+        Mistake("nothing decays; the weights of linear layers should", _split_by(lambda name, p: False)),
+        Mistake(
+            "a walk through the linear and LayerNorm layers misses the parameters that belong to no layer: the CLS "
+            "token and the positions",
+            _layers_only,
+        ),
+        Mistake("the two lists are swapped; decay comes first", lambda model: split_parameters(model)[::-1]),
+        Mistake("round brackets around `p for p in …` make a generator; square brackets make a list", _generators),
+    ),
+)
+
+EXERCISES = {exercise.id: exercise for exercise in (LEARNING_RATE, SMOOTHED_CROSS_ENTROPY, SPLIT_PARAMETERS)}

@@ -1,0 +1,54 @@
+"""What a reader calls: `check` and `progress`."""
+
+from typing import Any
+
+from vitedu.exercises.compare import short
+from vitedu.exercises.limits import TimeLimit, run_limited
+from vitedu.exercises.registry import CHAPTERS, all_exercises, chapter_exercises
+from vitedu.exercises.state import global_state_kept
+from vitedu.exercises.trial import Trial
+from vitedu.exercises.wording import name_error, not_yet
+
+_solved: set[str] = set()  # ids, in this session
+
+
+def check(exercise_id: str, answer: Any, seconds: float = 5.0) -> None:
+    """Try an answer on small inputs and print one line: not attempted yet, passed, or what differs and why.
+
+    Never raises, and ends an answer that does not end by itself.
+
+    Args:
+        exercise_id: such as "5.2".
+        answer: the reader's function.
+        seconds: time for the whole check.
+    """
+    try:
+        line = _judge(str(exercise_id), answer, seconds)
+    except KeyboardInterrupt:
+        line = "interrupted; run the cell again to check it"
+    except BaseException as error:  # a check never raises, whatever the answer is
+        line = f"could not be checked: {name_error(error)}"
+    print(f"Exercise {short(exercise_id)}: {line}")
+
+
+def progress() -> None:
+    """Print which exercises have passed in this session, a line for each chapter."""
+    for chapter in CHAPTERS:
+        ids = list(chapter_exercises(chapter))
+        marks = "  ".join(f"{'✓' if id in _solved else '·'} {id}" for id in ids)
+        print(f"chapter {chapter:2}: {len(_solved & set(ids))} of {len(ids)} solved  {marks}")
+
+
+def _judge(exercise_id: str, answer: Any, seconds: float) -> str:
+    exercises = all_exercises()
+    if exercise_id not in exercises:
+        return f"there is no such exercise; there are {', '.join(exercises)}"
+    with global_state_kept():
+        trial = Trial(exercises[exercise_id], answer)
+        try:
+            verdict = run_limited(trial.verdict, seconds)
+        except TimeLimit:
+            verdict = not_yet(f"not finished after {seconds:g} s", trial.case, "is there a loop that never ends?")
+    if verdict.startswith("passed"):
+        _solved.add(exercise_id)
+    return verdict

@@ -1,0 +1,112 @@
+"""What an exercise is made of: inputs, a reference, known mistakes, and a way to say what differs."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitedu.exercises import compare
+
+Answer = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input for the answer.
+
+    Args:
+        args: the positional arguments.
+        label: how messages name the input; empty means: written from the arguments.
+        traits: what is special about it, keys of `TRAITS`, so that "right for square images only" can be said.
+        raises: the error the answer has to raise here, or None if it has to return something.
+        gradient: whether the gradient of the result is compared too.
+    """
+
+    args: tuple
+    label: str = ""
+    traits: tuple[str, ...] = ()
+    raises: type[Exception] | None = None
+    gradient: bool = False
+
+
+# For each trait: what to say to an answer that is right only with it, and to one that is wrong only with it.
+TRAITS = {
+    "square": (
+        "it is right for square images only: height and width are two different numbers",
+        "it is wrong for square images only",
+    ),
+    "B = 1": (
+        "it is right for a single image (B = 1) only: every image of the batch needs the same treatment",
+        "it is wrong for a single image (B = 1) only: `squeeze()` without an axis drops a batch of one as well",
+    ),
+    "C = 3": (
+        "it is right for C = 3 only: work the number of channels out from the shape",
+        "it is wrong for C = 3 only",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that readers give, as code, and the hint for it: a phrase that says what happened."""
+
+    hint: str
+    answer: Answer
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A task with everything needed to check an answer to it.
+
+    Args:
+        id: "5.2" is the second exercise of chapter 5.
+        title: as in the chapter's heading.
+        reference: the right answer; its parameter names are those in the messages.
+        cases: builds the inputs, the same ones at every call.
+        mistakes: at least three known wrong answers.
+        difference: (got, expected) -> what differs, in words, or None.
+        simplify: (returned, args) -> what is compared instead of the returned value itself.
+    """
+
+    id: str
+    title: str
+    reference: Answer
+    cases: Callable[[], list[Case]]
+    mistakes: tuple[Mistake, ...]
+    difference: Callable[[Any, Any], str | None] = compare.tensors
+    simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned
+
+    @property
+    def parameters(self) -> list[str]:
+        """The names of the answer's parameters, in order."""
+        return list(inspect.signature(self.reference).parameters)
+
+    def labelled_cases(self) -> list[Case]:
+        """The cases, each with a label such as `images (2, 3, 8, 12), patch = 4`."""
+        return [replace(case, label=case.label or self._label(case.args)) for case in self.cases()]
+
+    def _label(self, args: tuple) -> str:
+        return ", ".join(_name_value(name, arg) for name, arg in zip(self.parameters, args, strict=True))
+
+
+def _name_value(name: str, value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"{name} = {value}"
+    usual = (torch.float32, torch.int64)
+    return f"{name} {tuple(value.shape)}" + ("" if value.dtype in usual else f" {str(value.dtype)[6:]}")
+
+
+def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The numbers 1, 2, 3, … in a random order, the same at every call: a number in the wrong place always shows."""
+    count = torch.Size(shape).numel()
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(count))
+    return (order + 1).reshape(shape).to(dtype)
+
+
+def image_traits(batch: int, channels: int, height: int, width: int) -> tuple[str, ...]:
+    """Which `TRAITS` images (B, C, H, W) have."""
+    flags = {"square": height == width, "B = 1": batch == 1, "C = 3": channels == 3}
+    return tuple(trait for trait, holds in flags.items() if holds)

@@ -1,0 +1,58 @@
+"""Calling an answer, whatever it does, and noting what it did."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from vitedu.exercises.compare import agree
+from vitedu.exercises.exercise import Answer, Case, Exercise
+from vitedu.exercises.limits import TimeLimit
+from vitedu.exercises.state import start_call
+
+STOP = (TimeLimit, KeyboardInterrupt)  # these end the check; every other error is the answer's own
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call did: the value returned or the error raised, and the names of the arguments it changed."""
+
+    value: Any = None
+    error: BaseException | None = None
+    changed: tuple[str, ...] = ()
+
+
+def call(exercise: Exercise, answer: Answer, case: Case) -> Outcome:
+    """Call the answer on a copy of the arguments, from a fixed random state."""
+    args = tuple(arg.clone() if isinstance(arg, Tensor) else arg for arg in case.args)
+    before = [_contents(arg) for arg in args]
+    start_call()
+    try:
+        value = exercise.simplify(answer(*args), args)
+    except STOP:
+        raise
+    except BaseException as error:  # sys.exit() too
+        return Outcome(error=error)
+    triples = zip(exercise.parameters, before, args, strict=True)
+    return Outcome(value, changed=tuple(name for name, old, arg in triples if not agree(old, _contents(arg))))
+
+
+def same_outcome(case: Case, mine: Outcome, theirs: Outcome, strict: bool) -> bool:
+    """Whether two answers did the same. Where an error is due, all that counts is whether one of its type came."""
+    if case.raises is not None:
+        return type(mine.error) is type(theirs.error)
+    if mine.error is not None or theirs.error is not None:
+        return _error_kind(mine.error) == _error_kind(theirs.error)
+    return agree(mine.value, theirs.value, strict)
+
+
+def _error_kind(error: BaseException | None) -> tuple[type, list[str]]:
+    """Type and first word: `RuntimeError: stack expects …` is another mistake than `RuntimeError: shape …`."""
+    return type(error), str(error).split()[:1]
+
+
+def _contents(arg: Any) -> list:
+    """What an answer may not change: a tensor's numbers; a model's parameters and which of them are frozen."""
+    if isinstance(arg, nn.Module):
+        return [[name, p.detach().clone(), str(p.requires_grad)] for name, p in arg.named_parameters()]
+    return [arg.detach().clone()] if isinstance(arg, Tensor) else []

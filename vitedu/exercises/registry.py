@@ -1,0 +1,17 @@
+"""Where the exercises are: one module per chapter, imported when it is first asked for."""
+
+from importlib import import_module
+
+from vitedu.exercises.exercise import Exercise
+
+CHAPTERS = {5: "vitedu.exercises.chapter05", 9: "vitedu.exercises.chapter09"}
+
+
+def chapter_exercises(chapter: int) -> dict[str, Exercise]:
+    """The exercises of a chapter by id, in order."""
+    return import_module(CHAPTERS[chapter]).EXERCISES
+
+
+def all_exercises() -> dict[str, Exercise]:
+    """All exercises by id, in reading order."""
+    return {key: exercise for chapter in CHAPTERS for key, exercise in chapter_exercises(chapter).items()}
