@@ -8,7 +8,8 @@ from vitedu.vit import ViTConfig, preset
 # What differs from the defaults of `ViTConfig`, `TrainConfig` and `Augment`. The measurements: book/results/.
 RECIPES: dict[str, dict[str, dict]] = {
     "digits": {"model": {"patch_size": 2}, "train": {"epochs": 20, "batch_size": 64, "lr": 2e-3}},
-    "fashion-mnist": {"model": {"patch_size": 7}, "train": {"lr": 2e-3}},
+    # 16 patches and no CLS token: on a CPU attention over 16 tokens is a third faster than over 17, and as accurate
+    "fashion-mnist": {"model": {"patch_size": 7, "pool": "mean"}, "train": {"lr": 2e-3}},
 }
 
 

@@ -65,7 +65,7 @@ class ViTConfig:
 # Width D, depth, heads h and patch side P. Ti and S are DeiT's (table 1), B, L and H the ViT paper's (table 1).
 # `tiny` and `small` are this book's: they train from scratch on two CPU cores. Their P fits the image (see `preset`).
 PRESETS: dict[str, dict[str, int]] = {
-    "tiny": {"dim": 64, "depth": 4, "num_heads": 4},
+    "tiny": {"dim": 64, "depth": 4, "num_heads": 2},
     "small": {"dim": 128, "depth": 6, "num_heads": 4},
     "Ti/16": {"dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
     "S/16": {"dim": 384, "depth": 12, "num_heads": 6, "patch_size": 16},

@@ -9,6 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -29,10 +30,17 @@ def processor() -> str:
         return platform.processor() or platform.machine()
 
 
-def commit() -> str:
-    """The revision of the code that produced the numbers; "+" marks uncommitted changes."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+@dataclass(frozen=True)
+class Start:
+    """When an experiment began, and with which revision of the code; "+" marks uncommitted changes."""
+
+    moment: float
+    commit: str
+
+    @classmethod
+    def now(cls) -> "Start":
+        done = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+        return cls(time.perf_counter(), done.stdout.strip() or "unknown")
 
 
 def spread(values: list[float]) -> dict:
@@ -40,18 +48,18 @@ def spread(values: list[float]) -> dict:
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values), "values": values}
 
 
-def record(name: str, about: str, data: list[str], rows: list[dict], started: float) -> None:
+def record(name: str, about: str, data: list[str], rows: list[dict], start: Start) -> None:
     """Write book/results/NAME.json: the rows, and everything needed to judge and repeat them."""
     content = {
         "about": about,
         "command": shlex.join(["python", f"book/experiments/{name}.py", *sys.argv[1:]]),
         "date": date.today().isoformat(),
-        "commit": commit(),
+        "commit": start.commit,
         "data": data,
         "device": describe_device(pick_device()),
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "torchvision": tv_version},
-        "seconds": round(time.perf_counter() - started),
+        "seconds": round(time.perf_counter() - start.moment),
         "rows": rows,
     }
     RESULTS.mkdir(exist_ok=True)

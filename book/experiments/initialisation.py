@@ -4,10 +4,8 @@ On `digits`, five-fold cross-validation over the training and validation images;
 validation split. The test splits are not looked at.
 """
 
-import time
-
 import torch
-from _common import read_seeds, record, spread
+from _common import Start, read_seeds, record, spread
 from sklearn.model_selection import StratifiedKFold
 
 from vitedu.data import Dataset, DatasetUnavailable, load
@@ -47,7 +45,7 @@ def sweep(data: Dataset, splits: list[dict], stds: tuple, schemes: tuple, train:
 
 
 def main() -> None:
-    started, seeds = time.perf_counter(), read_seeds(__doc__, 5)
+    start, seeds = Start.now(), read_seeds(__doc__, 5)
     digits = load("digits")
     rows = sweep(digits, folds(digits, len(seeds)), POSITION_STDS, SCHEMES, {"epochs": 20})
     sources = [digits.describe()]
@@ -57,7 +55,7 @@ def main() -> None:
         sources.append(fashion.describe())
     except DatasetUnavailable as error:
         print(error)
-    record("initialisation", "accuracy on held-out images by first weights and positions", sources, rows, started)
+    record("initialisation", "accuracy on held-out images by first weights and positions", sources, rows, start)
 
 
 if __name__ == "__main__":
