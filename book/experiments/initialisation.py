@@ -17,11 +17,11 @@ from vitedu.vit import ViT
 POSITION_STDS = (0.02, 0.1, 0.5, 1.0, 2.0)
 
 
-def accuracy(data: Dataset, seed: int, model: dict, train: dict, **splits) -> float:
+def accuracy(data: Dataset, seed: int, model: dict, settings: dict, splits: dict) -> float:
     """Validation accuracy after training the tiny preset once."""
     torch.manual_seed(seed)
-    config, settings = recipe(data, "tiny", model, train | {"seed": seed})
-    return fit(ViT(config), data, settings, shown=False, **splits)[-1]["accuracy"]
+    config, training = recipe(data, "tiny", model, settings | {"seed": seed})
+    return fit(ViT(config), data, training, shown=False, **splits)[-1]["accuracy"]
 
 
 def folds(data: Dataset, count: int) -> list[dict]:
@@ -31,14 +31,14 @@ def folds(data: Dataset, count: int) -> list[dict]:
     return [{"train": pool.subset(torch.from_numpy(a)), "validate": pool.subset(torch.from_numpy(b))} for a, b in cuts]
 
 
-def sweep(data: Dataset, splits: list[dict], stds: tuple, schemes: tuple, train: dict) -> list[dict]:
+def sweep(data: Dataset, splits: list[dict], stds: tuple, schemes: tuple, settings: dict) -> list[dict]:
     """One row per start; the seed of a run is the number of its split."""
     rows = []
     for init in schemes:
         for std in stds:
             model = {"init": init, "position_std": std}
-            values = [accuracy(data, seed, model, train, **split) for seed, split in enumerate(splits)]
-            rows.append({"data": data.name, **model, **train, "accuracy": spread(values)})
+            values = [accuracy(data, seed, model, settings, split) for seed, split in enumerate(splits)]
+            rows.append({"data": data.name, **model, **settings, "accuracy": spread(values)})
             mean, std_dev = (100 * rows[-1]["accuracy"][key] for key in ("mean", "std"))
             print(f"{data.name:14} {init:7} positions at {std:<5} {mean:5.1f} ± {std_dev:.1f} %", flush=True)
     return rows
