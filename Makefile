@@ -1,0 +1,68 @@
+# The book's commands. Each sets up .venv by itself and says what it is doing. `make` alone lists them.
+
+PYTHON ?= python3
+PORT ?= 8000
+# Two threads: what the budgets and recorded times refer to, and what keeps results alike from machine to machine.
+OMP_NUM_THREADS ?= 2
+export OMP_NUM_THREADS PYTHON
+
+VENV := .venv
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python
+SITE := _build/html
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve test notebooks results bench address clean
+
+help:
+	@echo "make book                build the site; prints the path of the page to open"
+	@echo "make serve [PORT=8000]   build it and serve it on 127.0.0.1"
+	@echo "make test                check the code, run all tests, re-run every chapter"
+	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
+	@echo "make results [NAME=...]  list the scripts behind the recorded results, or run one"
+	@echo "make bench               train the two reference models and print accuracy and time"
+	@echo "make address REPO=https://github.com/OWNER/NAME  change the repository's address everywhere"
+	@echo "make clean               remove what was built; .venv stays"
+
+# The environment is made again only when the pins or the package's own settings change.
+$(READY): requirements.txt pyproject.toml book/tools/setup_venv.sh
+	@sh book/tools/setup_venv.sh $(VENV)
+	@touch $@
+
+# A failed build forgets what it has read: Sphinx repeats the warnings of a page only when it reads the page again.
+book: $(READY)
+	@echo "Building the book (warnings are errors)"
+	@mkdir -p _build
+	@$(VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
+		rm -rf _build/.doctrees; echo "The book was not built; the warnings above say why." >&2; exit 1; }
+	@echo "Done. Open $(CURDIR)/$(SITE)/index.html"
+
+serve: book
+	@$(RUN) book/tools/serve.py $(SITE) $(PORT)
+
+test: $(READY)
+	@command -v git >/dev/null 2>&1 || { echo "git is missing; install it: apt install git" >&2; exit 1; }
+	@echo "Checking the code's form"
+	@$(VENV)/bin/ruff check .
+	@echo "Running the tests and every chapter"
+	@echo "Data sets: $${VITEDU_DATA:-~/.cache/vitedu, for VITEDU_DATA is not set}; what needs others is skipped and listed"
+	@$(RUN) -m pytest -p tests.notebook_budget --nbval --nbval-current-env --nbval-cell-timeout=600 tests vitedu chapters
+
+notebooks: $(READY)
+	@echo "Running the chapters in place"
+	@$(RUN) book/tools/run_notebooks.py $(CHAPTER)
+
+results: $(READY)
+	@$(RUN) book/tools/results.py $(NAME)
+
+bench: $(READY)
+	@echo "Training the two reference models on $(OMP_NUM_THREADS) threads"
+	@$(RUN) book/tools/bench.py
+
+address: $(READY)
+	@$(RUN) book/tools/address.py $(REPO)
+
+clean:
+	@echo "Removing the built site and the caches"
+	@rm -rf _build build .pytest_cache .ruff_cache *.egg-info
+	@find book chapters tests vitedu \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +

@@ -1,0 +1,125 @@
+"""Run the chapters from top to bottom, in place, and normalise what is stored (behind `make notebooks`).
+
+    python book/tools/run_notebooks.py                    every chapter
+    python book/tools/run_notebooks.py 05                 the chapters whose file name starts with 05
+    python book/tools/run_notebooks.py --normalise-only   leave the outputs, only put the metadata in order
+
+A notebook that fails is left as it was. Normalising twice changes nothing, so that a re-run without a change shows no
+difference but in outputs that depend on the machine.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbval.plugin import coalesce_streams
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = ROOT / "chapters"
+CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
+
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+LANGUAGE_INFO = {"name": "python", "pygments_lexer": "ipython3"}
+KEPT_NOTEBOOK_METADATA = ("accelerator", "vitedu")  # accelerator: "GPU" makes Colab start a machine that has one
+KEPT_CELL_METADATA = ("mystnb", "tags", "vitedu")
+WIDGET_TYPES = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Put a notebook's metadata in the book's form, in place, and return it.
+
+    Gone: execution timestamps, widgets and their state, what editors leave behind. Set: the kernel `python3`, the
+    minimal language entry, nbformat 4.5 (whose reader has given an id to each cell; the ids stay). The frames of a
+    progress bar are reduced to the last one, the one a reader sees.
+    """
+    kept = {key: notebook.metadata[key] for key in KEPT_NOTEBOOK_METADATA if key in notebook.metadata}
+    notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO, **kept})
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for cell in notebook.cells:
+        kept = {key: cell.metadata[key] for key in KEPT_CELL_METADATA if key in cell.metadata}
+        cell.metadata = nbformat.from_dict(kept)
+        if cell.cell_type == "code":
+            cell.outputs = normalise_outputs(cell.outputs)
+    return notebook
+
+
+def normalise_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """One stream per name with its progress frames reduced to the last; no widgets; no metadata but an image's size."""
+    result = []
+    for output in coalesce_streams(outputs):  # the same reduction that the tests apply before they compare
+        if "data" in output:
+            if any(kind in output.data for kind in WIDGET_TYPES):
+                continue  # its text form is of no use to a reader either
+            output.metadata = nbformat.from_dict({k: v for k, v in output.metadata.items() if k.startswith("image/")})
+        result.append(output)
+    return result
+
+
+def execute(notebook: NotebookNode, folder: Path) -> None:
+    """Run all cells in a fresh kernel of this interpreter, working in `folder`. nbclient's errors pass through."""
+    client = NotebookClient(
+        notebook,
+        timeout=CELL_TIMEOUT,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        record_timing=False,
+        extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+    )
+    client.execute()
+
+
+def write(notebook: NotebookNode, path: Path) -> None:
+    """Write to a temporary file beside `path`, then rename it: an interrupted run leaves the old notebook whole."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            nbformat.write(notebook, file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def process(path: Path, run: bool) -> bool:
+    """Run (if `run`) and normalise one notebook; print one line. False if it failed."""
+    notebook = nbformat.read(path, as_version=4)
+    start = time.perf_counter()
+    try:
+        if run:
+            execute(notebook, path.parent)
+    except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+        print(f"{path.name}: FAILED, left as it was\n{error}", file=sys.stderr, flush=True)
+        return False
+    write(normalise(notebook), path)
+    budget = notebook.metadata.get("vitedu", {}).get("budget", {}).get("seconds")
+    limit = f" of {budget} s" if budget else ""
+    took = f"ran in {time.perf_counter() - start:.0f} s{limit}, normalised" if run else "normalised"
+    print(f"{path.name}: {took}", flush=True)
+    return True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Run the chapters in place and normalise what is stored.")
+    parser.add_argument("chapter", nargs="*", help="how a file name starts, for example 05; default: every chapter")
+    parser.add_argument("--normalise-only", action="store_true", help="do not run, only put the metadata in order")
+    options = parser.parse_args(arguments)
+    found = sorted(CHAPTERS.glob("*.ipynb"))
+    chosen = [path for path in found if not options.chapter or path.name.startswith(tuple(options.chapter))]
+    if not chosen:
+        names = ", ".join(path.stem for path in found) or "none"
+        print(f"no chapter starts with {' or '.join(options.chapter)!r}; there are: {names}", file=sys.stderr)
+        return 2
+    results = [process(path, run=not options.normalise_only) for path in chosen]
+    return 0 if all(results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
