@@ -1,0 +1,155 @@
+"""What every data set looks like once it is loaded: three splits of `uint8` images, ready to be moved to a device."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+VAL_SHARE, VAL_MOST = 0.1, 5_000  # a tenth of the published training images, and never more than 5,000
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels: `images` uint8 (N, C, H, W), `labels` int64 (N,), `masks` bool (N, H, W) or None.
+
+    `masks` are True on the object. `cues` are further labels (N,) by name: on `shapes`, the class to which the colour
+    and the texture point. ValueError or TypeError where lengths, dimensions or dtypes differ from these.
+    """
+
+    images: Tensor
+    labels: Tensor
+    masks: Tensor | None = None
+    cues: dict[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.labels.dtype != torch.int64:
+            raise TypeError(f"images are {self.images.dtype}, labels {self.labels.dtype}; pass uint8 and int64")
+        if self.images.ndim != 4:
+            raise ValueError(f"images have {self.images.ndim} dimensions, expected 4 (N, C, H, W); grey has C = 1")
+        count, _, height, width = self.images.shape
+        if self.masks is not None and self.masks.shape != (count, height, width):
+            raise ValueError(f"masks are {tuple(self.masks.shape)}, expected {(count, height, width)}: one per image")
+        for name, values in {"labels": self.labels, **self.cues}.items():
+            if values.shape != (count,):
+                raise ValueError(f"{count} images but {name} of shape {tuple(values.shape)}; each image needs one")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Split":
+        """The same split on `device`."""
+        return self._map(lambda tensor: tensor.to(device))
+
+    def subset(self, indices: Tensor) -> "Split":
+        """The images at `indices` (M,), in that order."""
+        return self._map(lambda tensor: tensor[indices])
+
+    def _map(self, function) -> "Split":
+        masks = None if self.masks is None else function(self.masks)
+        cues = {name: function(values) for name, values in self.cues.items()}
+        return Split(function(self.images), function(self.labels), masks, cues)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named data set with training, validation and test splits.
+
+    Choose on `val`; touch `test` once, at the end. `source` says where the bytes came from. `flip` says whether a
+    left-right mirror image keeps its label.
+    """
+
+    name: str
+    source: str
+    class_names: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    flip: bool
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Mean of each channel over the training images, in [0, 1] units, float32 (C,)."""
+        return self._moments[0].float()
+
+    @cached_property
+    def std(self) -> Tensor:
+        """Standard deviation of each channel over the training images, in [0, 1] units, float32 (C,).
+
+        At least 1/255, one grey level, so that a channel without any spread can still be divided by it.
+        """
+        return self._moments[1].clamp(min=1 / 255).float()
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        # Counting how often each of the 256 values occurs is exact, and needs no float copy of the images.
+        channels = self.train.images.cpu().unbind(1)
+        counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in channels]).double()  # (C, 256)
+        share, value = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
+        mean = share @ value  # (C,)
+        return mean, ((value - mean[:, None]) ** 2 * share).sum(1).sqrt()  # (C,), (C,)
+
+    def train_and_val(self) -> Split:
+        """Training and validation images in one split, for a last run once the choices are made."""
+        return concatenate(self.train, self.val)
+
+    def describe(self) -> str:
+        """One line: name, source, counts, shape."""
+        counts = ", ".join(f"{len(getattr(self, split)):,} {split}" for split in ("train", "val", "test"))
+        shape = "×".join(map(str, self.train.images.shape[1:]))
+        return f"{self.name} ({self.source}): {counts}; {len(self.class_names)} classes, images {shape}"
+
+
+def concatenate(first: Split, second: Split) -> Split:
+    """One split after the other: N + M images. ValueError if only one of them has masks, or their cues differ."""
+    if (first.masks is None) != (second.masks is None) or first.cues.keys() != second.cues.keys():
+        raise ValueError("one split has masks or cues that the other lacks; join splits of one data set")
+    masks = None if first.masks is None else torch.cat([first.masks, second.masks])
+    cues = {name: torch.cat([first.cues[name], second.cues[name]]) for name in first.cues}
+    return Split(torch.cat([first.images, second.images]), torch.cat([first.labels, second.labels]), masks, cues)
+
+
+def stratified_split(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Set `count` images aside so that each class gives the same share of its own: labels (N,) -> kept, set aside.
+
+    Both are ascending indices. The choice is fixed: it depends on the labels alone, neither on torch's nor on NumPy's
+    global random state. Every class keeps at least one image and gives at least one.
+
+    Raises:
+        ValueError: a class has a single image, or `count` leaves one of the sides with less than an image per class.
+    """
+    sizes = torch.bincount(labels)
+    classes = int((sizes > 0).sum())
+    if (sizes == 1).any():
+        alone = int((sizes == 1).nonzero()[0])
+        raise ValueError(f"class {alone} has 1 image; it needs 2, to keep one and set one aside")
+    if not classes <= count <= len(labels) - classes:
+        raise ValueError(f"{count} of {len(labels)} images set aside; {classes} classes need one each on both sides")
+    random = np.random.RandomState(0)  # the one generator whose stream NumPy promises never to change
+    aside = []
+    for label, size in enumerate(_shares(sizes, count).tolist()):
+        members = (labels == label).nonzero().flatten()
+        aside.append(members[torch.from_numpy(random.permutation(len(members))[:size])])
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    chosen[torch.cat(aside)] = True
+    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+
+
+def _shares(sizes: Tensor, count: int) -> Tensor:
+    """Whole numbers that sum to `count`, in proportion to `sizes` (K,), each between 1 and size - 1 (0 for size 0)."""
+    exact = sizes.double() * count / sizes.sum()
+    shares = torch.minimum(exact.floor().clamp(min=1), (sizes - 1).double()).clamp(min=0)
+    while shares.sum() != count:  # one image at a time to (or from) the class that is furthest below (above) its share
+        step = 1 if shares.sum() < count else -1
+        room = (shares < sizes - 1) if step > 0 else (shares > 1)
+        shares[torch.where(room, step * (exact - shares), -torch.inf).argmax()] += step
+    return shares.long()
+
+
+def hold_out(train: Split) -> tuple[Split, Split]:
+    """Training and validation splits from the published training images: a tenth of them, stratified, at most 5,000."""
+    classes = len(train.labels.unique())
+    count = max(classes, min(VAL_MOST, round(VAL_SHARE * len(train))))
+    kept, aside = stratified_split(train.labels, count)
+    return train.subset(kept), train.subset(aside)
