@@ -12,7 +12,7 @@ RUN := $(VENV)/bin/python
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test notebooks results bench address clean
+.PHONY: help book serve test notebooks results bench alone address clean
 
 help:
 	@echo "make book                build the site; prints the path of the page to open"
@@ -21,6 +21,7 @@ help:
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
 	@echo "make results [NAME=...]  list the scripts behind the recorded results, or run one"
 	@echo "make bench               train the two reference models and print accuracy and time"
+	@echo "make alone [CHAPTER=05] run the chapters as Colab does: one file, an empty folder, a fresh environment"
 	@echo "make address REPO=https://github.com/OWNER/NAME  change the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
 
@@ -58,6 +59,10 @@ results: $(READY)
 bench: $(READY)
 	@echo "Training the two reference models on $(OMP_NUM_THREADS) threads"
 	@$(RUN) book/tools/bench.py
+
+alone: $(READY)
+	@echo "Running each chapter alone, in an environment without vitedu"
+	@$(RUN) book/tools/alone.py $(CHAPTER)
 
 address: $(READY)
 	@$(RUN) book/tools/address.py $(REPO)

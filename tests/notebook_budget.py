@@ -109,5 +109,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     width = max(len(nodeid) for nodeid in used)
     for nodeid, use in used.items():
         terminalreporter.write_line(f"{nodeid:<{width}} {use.row()}", red=bool(use.problems()))
-
-

@@ -83,8 +83,8 @@ def test_equal_keys_average_the_values():
 
 def test_a_masked_value_cannot_be_seen(qkv):
     q, k, v = (tensor.detach() for tensor in qkv)
-    mask = torch.ones(M, dtype=torch.bool)
-    mask[3] = False
+    mask = torch.ones(1, M, dtype=torch.bool)
+    mask[0, 3] = False
     kept = [0, 1, 2, 4, 5, 6]
     hidden, _ = scaled_dot_product_attention(q, k, v, mask)
     absent, _ = scaled_dot_product_attention(q, k[..., kept, :], v[..., kept, :])
@@ -93,7 +93,7 @@ def test_a_masked_value_cannot_be_seen(qkv):
 
 def test_a_mask_holds_however_low_the_scores_of_the_rest_are():
     k, v = torch.tensor([[-1e6], [1e6]]), torch.tensor([[1.0], [2.0]])
-    output, _ = scaled_dot_product_attention(torch.ones(1, 1), k, v, torch.tensor([True, False]))
+    output, _ = scaled_dot_product_attention(torch.ones(1, 1), k, v, torch.tensor([[True, False]]))
     assert output.item() == 1
 
 
@@ -200,6 +200,24 @@ def test_bias_is_asked_of_all_four_projections(bias):
     layer = MultiHeadAttention(8, 2, bias=bias)
     names = {name for name, _ in layer.named_parameters() if name.endswith("bias")}
     assert names == ({f"{part}_proj.bias" for part in ("q", "k", "v", "out")} if bias else set())
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "message"),
+    [
+        (torch.ones(5, 5).tril(), TypeError, "mask has dtype torch.float32; pass booleans"),
+        (torch.ones(5, dtype=torch.bool), ValueError, "mask has 1 axis, expected at least 2 (N, S)"),
+    ],
+)
+def test_many_heads_refuse_the_masks_that_one_refuses(mask, error, message):
+    """A float mask would be added to the scores without a word."""
+    with pytest.raises(error, match=re.escape(message)):
+        MultiHeadAttention(8, 2)(torch.randn(1, 5, 8), mask=mask)
+
+
+def test_no_heads_are_refused():
+    with pytest.raises(ValueError, match="not divisible by 0 heads"):
+        MultiHeadAttention(8, 0)
 
 
 def test_a_width_that_heads_do_not_divide_is_refused():

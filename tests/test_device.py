@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vitedu.device import amp_dtype, autocast, describe_device, pick_device
+from vitedu.device import amp_dtype, autocast, cpu_has_bfloat16, describe_device, pick_device
 
 
 def pretend(monkeypatch, cuda: bool = False, mps: bool = False, capability: tuple[int, int] = (8, 0)) -> None:
@@ -47,6 +47,18 @@ def test_a_gpu_computes_in_bfloat16_only_where_the_hardware_has_it(monkeypatch, 
 def test_other_devices_stay_in_float32_even_beside_a_gpu(monkeypatch, device):
     pretend(monkeypatch, cuda=True)
     assert amp_dtype(torch.device(device)) is None
+
+
+@pytest.mark.parametrize(("has", "width", "dtype"), [(True, 384, torch.bfloat16), (True, 64, None), (False, 384, None)])
+def test_a_cpu_computes_in_bfloat16_only_for_wide_models_and_only_where_it_can(monkeypatch, has, width, dtype):
+    monkeypatch.setattr("vitedu.device.cpu_has_bfloat16", lambda: has)
+    assert amp_dtype(torch.device("cpu"), width) is dtype
+
+
+def test_a_torch_without_the_probes_says_no(monkeypatch):
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert not cpu_has_bfloat16()
 
 
 def test_the_description_names_device_size_and_precision(monkeypatch):

@@ -218,7 +218,7 @@ def test_the_confusion_matrix_is_sklearns_normalised_over_the_truth(K):
     ax = plot.show_confusion(labels, predictions, names)
     np.testing.assert_allclose(drawn(ax), expected)
     written = {text.get_position(): text.get_text() for text in ax.texts}
-    assert written == {(c, r): f"{expected[r, c]:.0f}" for r in range(K) for c in range(K) if expected[r, c] >= 0.5}
+    assert written == {(c, r): f"{expected[r, c]:.0f}" for r in range(K) for c in range(K) if expected[r, c] > 0.5}
     assert [label.get_text() for label in ax.get_yticklabels()] == list(names)
     assert [label.get_text() for label in ax.get_xticklabels()] == list(names)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("predicted class", "true class")

@@ -94,9 +94,7 @@ def test_changing_the_address_heals_a_place_that_disagrees(tmp_path):
     assert {place.slug for place in address.places(root)} == {address.current()}
 
 
-@pytest.mark.parametrize(
-    "given", ["https://github.com/a/b", "https://github.com/a/b/", "https://github.com/a/b.git"]
-)
+@pytest.mark.parametrize("given", ["https://github.com/a/b", "https://github.com/a/b/", "https://github.com/a/b.git"])
 def test_address_may_end_as_people_copy_it(given):
     assert address.parse(given) == "a/b"
 

@@ -141,7 +141,7 @@ def test_evaluate_counts_every_image_without_augmentation_and_restores_the_mode(
 
 
 def test_bfloat16_autocast_trains_and_keeps_float32_weights(bright_or_dark, small_config, monkeypatch):
-    monkeypatch.setattr("vitedu.train.amp_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("vitedu.train.amp_dtype", lambda device, width: torch.bfloat16)
     model, history = train(small_config, bright_or_dark, replace(RECIPE, epochs=8))
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert history[-1]["accuracy"] == 1.0

@@ -190,6 +190,12 @@ def test_a_config_is_frozen_and_can_be_changed_by_copy():
         ({"in_channels": -1}, "in_channels is -1; it has to be at least 1"),
         ({"dim": 0}, "dim is 0; it has to be at least 1"),
         ({"num_heads": -2}, "num_heads is -2; it has to be at least 1"),
+        ({"num_heads": 0}, "num_heads is 0; it has to be at least 1"),
+        ({"drop_path": 1.5}, "drop_path 1.5 is outside [0, 1)"),
+        ({"attention_dropout": -3}, "attention_dropout -3 is outside [0, 1)"),
+        ({"dropout": 1}, "dropout 1 is outside [0, 1)"),
+        ({"mlp_ratio": -1}, "mlp_ratio is -1; it has to be above 0"),
+        ({"dim": 6, "num_heads": 2, "positions": "sincos2d"}, "dim 6 is not divisible by 4"),
         ({"pool": "max"}, "pool 'max' is not one of cls, mean"),
         ({"positions": "2d"}, "positions '2d' is not one of learned, sincos1d, sincos2d, none"),
         ({"init": "zero"}, "init 'zero' is not one of xavier, normal, torch"),
@@ -231,13 +237,15 @@ def test_tiny_and_small_cut_each_side_into_about_eight(image_size, patch_size):
         assert preset(name, image_size=image_size).patch_size == patch_size
 
 
-def test_the_fitting_patch_side_is_the_divisor_nearest_to_an_eighth():
+def test_the_fitting_patch_side_is_the_divisor_nearest_to_an_eighth_or_refused():
     for side in range(1, 100):
-        fitting = fitting_patch_side(side)
-        assert side % fitting == 0
-        assert all(
-            abs(side / fitting - 8) <= abs(side / other - 8) for other in range(1, side + 1) if side % other == 0
-        )
+        counts = [side // other for other in range(1, side + 1) if side % other == 0]  # patches per side
+        nearest = min(counts, key=lambda count: abs(count - 8))
+        if 4 <= nearest <= 16:
+            assert abs(side / fitting_patch_side(side) - 8) == abs(nearest - 8)
+        else:
+            with pytest.raises(ValueError, match=f"image side {side} cannot be cut into 4 to 16 patches; use"):
+                fitting_patch_side(side)
 
 
 def test_an_unknown_preset_is_refused_with_the_known_ones():

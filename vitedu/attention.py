@@ -15,41 +15,47 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
 
     Args:
         q: queries, (..., N, d).
-        k: keys, (..., M, d).
-        v: values, (..., M, d_v).
-        mask: optional booleans that broadcast to (..., N, M); True where a query may look.
+        k: keys, (..., S, d), S of them.
+        v: values, (..., S, d_v), one for each key.
+        mask: optional booleans with two axes or more that broadcast to (..., N, S); True where a query may look.
 
     Returns:
-        The outputs (..., N, d_v) and the weights (..., N, M). Each row of weights sums to one, except that a query
+        The outputs (..., N, d_v) and the weights (..., N, S). Each row of weights sums to one, except that a query
         that may look nowhere gets a row of zeros, and so an output of zeros.
 
     Raises:
-        ValueError: the widths of q and k, or the lengths of k and v, differ.
+        ValueError: the widths of q and k, or the lengths of k and v, differ; or the mask has a single axis.
         TypeError: the mask is not boolean.
     """
-    _check_shapes(q, k, v, mask)
-    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., N, M)   Eq. 1
+    _check_shapes(q, k, v)
+    _check_mask(mask)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., N, S)   Eq. 1
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
     weights = scores.softmax(dim=-1)
     if mask is not None:  # a row of -inf has no softmax: 0/0 is nan. Nothing to look at means nothing returned.
         weights = weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
-    return weights @ v, weights  # (..., N, d_v), (..., N, M)
+    return weights @ v, weights  # (..., N, d_v), (..., N, S)
 
 
-def _check_shapes(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
+def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
     if q.shape[-1] != k.shape[-1]:
         raise ValueError(f"queries have width {q.shape[-1]}, keys {k.shape[-1]}; project both to the same width d")
     if k.shape[-2] != v.shape[-2]:
         raise ValueError(f"{k.shape[-2]} keys but {v.shape[-2]} values; every key needs exactly one value")
+
+
+def _check_mask(mask: Tensor | None) -> None:
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"mask has dtype {mask.dtype}; pass booleans, True where a query may look")
+    if mask is not None and mask.ndim < 2:
+        raise ValueError(f"mask has {mask.ndim} axis, expected at least 2 (N, S); add one with mask[None]")
 
 
 class MultiHeadAttention(nn.Module):
     """`h` attentions side by side on slices of width d = D / h, then one linear map that mixes them.
 
-    Input (B, N, D), output (B, N, D). With `context` (B, M, D) keys and values come from there (cross-attention).
+    Input (B, N, D), output (B, N, D). With `context` (B, S, D) keys and values come from there (cross-attention).
 
     Args:
         dim: width D.
@@ -58,12 +64,12 @@ class MultiHeadAttention(nn.Module):
         dropout: probability of dropping an attention weight in training.
 
     Raises:
-        ValueError: D is not divisible by h.
+        ValueError: D is not divisible by h, or h is below 1.
     """
 
     def __init__(self, dim: int, num_heads: int, bias: bool = True, dropout: float = 0.0):
         super().__init__()
-        if dim % num_heads:
+        if num_heads < 1 or dim % num_heads:
             raise ValueError(f"width {dim} is not divisible by {num_heads} heads; choose a width of h·d for whole d")
         self.num_heads = num_heads
         self.dropout = dropout
@@ -73,13 +79,17 @@ class MultiHeadAttention(nn.Module):
         self.out_proj = nn.Linear(dim, dim, bias=bias)
 
     def forward(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
-        """x (B, N, D), context (B, M, D) or None, mask broadcasting to (B, h, N, M) or None -> (B, N, D)."""
+        """x (B, N, D), context (B, S, D) or None, boolean mask broadcasting to (B, h, N, S) or None -> (B, N, D).
+
+        TypeError or ValueError if the mask is not boolean or has a single axis.
+        """
+        _check_mask(mask)
         source = x if context is None else context
         q = self.split_heads(self.q_proj(x))  #      (B, h, N, d)
-        k = self.split_heads(self.k_proj(source))  # (B, h, M, d)
-        v = self.split_heads(self.v_proj(source))  # (B, h, M, d)
+        k = self.split_heads(self.k_proj(source))  # (B, h, S, d)
+        v = self.split_heads(self.v_proj(source))  # (B, h, S, d)
         dropout = self.dropout if self.training else 0.0
-        # The fused kernel: the same numbers as `scaled_dot_product_attention` above, without storing (N, M) weights.
+        # The fused kernel: the same numbers as `scaled_dot_product_attention` above, without storing (N, S) weights.
         heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, h, N, d)
         return self.out_proj(heads.transpose(1, 2).flatten(2))  # (B, N, D)
 

@@ -87,7 +87,7 @@ class EncoderBlock(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attention = MultiHeadAttention(dim, num_heads, dropout=attention_dropout)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = MLP(dim, int(dim * mlp_ratio), dropout)
+        self.mlp = MLP(dim, round(dim * mlp_ratio), dropout)
         self.dropout = nn.Dropout(dropout)
         self.drop_path = DropPath(drop_path)
 
@@ -107,7 +107,7 @@ class EncoderBlock(nn.Module):
 class Encoder(nn.Module):
     """`depth` encoder blocks; with pre-norm a last LayerNorm, since nothing else normalises the residual stream.
 
-    `drop_path` is the rate of the last block; it grows linearly from 0 in the first (Huang et al. 2016, section 3).
+    `drop_path` is the rate of the last block; it grows linearly with depth (Huang et al. 2016, section 3).
     The other arguments are those of `EncoderBlock`.
     """
 
@@ -124,7 +124,8 @@ class Encoder(nn.Module):
         eps: float = 1e-6,
     ):
         super().__init__()
-        rates = [drop_path * index / max(1, depth - 1) for index in range(depth)]
+        # differs from the paper: the first block of several is never dropped, as in the DeiT code
+        rates = [drop_path * index / (depth - 1) for index in range(depth)] if depth > 1 else [drop_path]
         self.blocks = nn.ModuleList(
             EncoderBlock(dim, num_heads, mlp_ratio, norm, dropout, attention_dropout, rate, eps) for rate in rates
         )

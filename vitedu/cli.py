@@ -95,10 +95,8 @@ def execute(run: dict, data: datasets.Dataset, out: Path | None) -> float:
     torch.manual_seed(train_config.seed)
     model, device = ViT(model_config), pick_device()
     tokens = model_config.grid[0] * model_config.grid[1]
-    print(
-        f"model: {count_parameters(model):,} parameters, {tokens} patches; device: {describe_device(device)}",
-        flush=True,
-    )
+    where = describe_device(device, model_config.dim)
+    print(f"model: {count_parameters(model):,} parameters, {tokens} patches; device: {where}", flush=True)
     # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
     resume = out is not None and (out / STATE_FILE).exists()
     train = data.train_and_val() if run["train_on_val"] else data.train

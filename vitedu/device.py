@@ -14,9 +14,12 @@ def pick_device() -> torch.device:
     return torch.device("cpu")
 
 
-def describe_device(device: torch.device) -> str:
-    """One phrase for a reader: `cuda (NVIDIA T4, 15 GiB, float16)` or `cpu (2 threads, float32)`."""
-    precision = str(amp_dtype(device) or torch.float32).removeprefix("torch.")
+def describe_device(device: torch.device, width: int = 0) -> str:
+    """One phrase for a reader: `cuda (NVIDIA T4, 15 GiB, float16)` or `cpu (2 threads, float32)`.
+
+    `width` is that of the model: the precision that pays depends on it.
+    """
+    precision = str(amp_dtype(device, width) or torch.float32).removeprefix("torch.")
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"cuda ({properties.name}, {properties.total_memory / 2**30:.0f} GiB, {precision})"
@@ -25,16 +28,26 @@ def describe_device(device: torch.device) -> str:
     return f"{device.type} ({precision})"
 
 
-def amp_dtype(device: torch.device) -> torch.dtype | None:
-    """The 16-bit type worth using for matrix products in training on this device, or None for plain float32.
+def amp_dtype(device: torch.device, width: int = 0) -> torch.dtype | None:
+    """The 16-bit type worth using for the matrix products of a model of this width, or None for plain float32.
 
     Asked of the hardware and not of `torch.cuda.is_bf16_supported()`, which answers True for GPUs that only emulate
     bfloat16, more slowly than they would compute in float32.
     """
-    if device.type != "cuda":
-        return None  # at the widths that train on a CPU, converting costs more than the shorter products save
-    native_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.bfloat16 if native_bfloat16 else torch.float16
+    if device.type == "cuda":
+        native_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
+        return torch.bfloat16 if native_bfloat16 else torch.float16
+    # On a CPU, converting costs more than the shorter products save while the matrices are small. A training step on an
+    # AMD EPYC with AVX-512 BF16 took 1.8 times as long as in float32 at D = 64, as long at 128, and 0.63 at 384.
+    if device.type == "cpu" and width >= 256 and cpu_has_bfloat16():
+        return torch.bfloat16
+    return None
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 matrices itself (AVX-512 BF16, AMX); False where torch cannot tell."""
+    probes = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(probe() for probe in probes if probe)
 
 
 def autocast(device: torch.device, dtype: torch.dtype | None) -> contextlib.AbstractContextManager:

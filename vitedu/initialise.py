@@ -1,6 +1,7 @@
 """Where training starts: the first values of a Vision Transformer's weights.
 
-Xavier: Glorot and Bengio 2010. Truncated normal, std 0.02: the habit of BERT and of the DeiT code (arXiv:2012.12877).
+Xavier: Glorot and Bengio 2010. Normal at 0.02, cut at two standard deviations: BERT's habit (Devlin et al. 2018,
+arXiv:1810.04805), which most ViT code has taken over.
 The ViT paper itself fixes one thing only, a head of zeros for fine-tuning (section 3.2, arXiv:2010.11929).
 """
 
@@ -14,8 +15,8 @@ def initialise(model: nn.Module, scheme: str) -> None:
 
     Args:
         model: any module; LayerNorms (ones and zeros) and position tables keep what they were built with.
-        scheme: "xavier" (uniform, variance 2 / (fan_in + fan_out)), "normal" (std 0.02, cut at two standard
-            deviations) or "torch" (what `nn.Linear` does by itself: uniform, variance 1 / (3 fan_in)).
+        scheme: "xavier" (uniform, variance 2 / (fan_in + fan_out)), "normal" (std 0.02, cut at ±0.04,
+            which leaves 0.0176) or "torch" (what `nn.Linear` does by itself: uniform, variance 1 / (3 fan_in)).
 
     Raises:
         ValueError: the scheme is unknown.

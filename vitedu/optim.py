@@ -9,12 +9,14 @@ import math
 import torch
 from torch import nn
 
+MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
 
 def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """The rate for one step: a straight line up to `peak`, then half a cosine down to zero.
+    """The rate for one step: a straight line up to `peak`, then half a cosine that would be zero at `total_steps`.
 
     Args:
-        step: 0-based; step `warmup_steps - 1` is the first at the peak.
+        step: 0-based, below `total_steps`; steps `warmup_steps - 1` and `warmup_steps` are at the peak.
         total_steps, warmup_steps: numbers of optimiser steps.
         peak: the highest rate.
     """
@@ -27,10 +29,11 @@ def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """The parameters that weight decay may shrink, and those it must leave alone: (decay, no_decay).
 
-    Weight matrices of linear and convolution layers decay. Biases, LayerNorm's gains, position tables and the CLS token
-    do not: shrinking a position towards zero makes it look like every other.
+    The weights of `nn.Linear` and of convolutions decay. Everything else does not: biases, LayerNorm's gains, position
+    tables and the CLS token (shrinking a position towards zero makes it look like every other). Frozen parameters are
+    in neither list.
     """
-    matrices = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Linear | nn.Conv2d)}
+    matrices = {id(layer.weight) for layer in model.modules() if isinstance(layer, MATRICES)}
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     decay = [parameter for parameter in trainable if id(parameter) in matrices]
     no_decay = [parameter for parameter in trainable if id(parameter) not in matrices]

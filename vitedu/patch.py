@@ -11,10 +11,10 @@ Size = int | tuple[int, int]  # one side, or (height, width)
 
 def pair(size: Size) -> tuple[int, int]:
     """`16` -> `(16, 16)`; a pair (height, width) stays. ValueError if a side is not a positive whole number."""
-    height, width = (size, size) if isinstance(size, int) else size
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+    sides = (size, size) if isinstance(size, int) else size
+    if not isinstance(sides, tuple | list) or len(sides) != 2 or not all(type(s) is int and s > 0 for s in sides):
         raise ValueError(f"size {size!r} is not a positive whole number or a pair of them; pass 16 or (16, 8)")
-    return height, width
+    return sides[0], sides[1]
 
 
 def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:

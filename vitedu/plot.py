@@ -11,7 +11,7 @@ from torch import Tensor
 from vitedu.patch import Size, pair, patch_grid
 
 # Okabe and Ito's palette, told apart with every common kind of colour blindness; line styles repeat the distinction.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#AA4499", "#56B4E9"
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, FAINT, PAPER = "#222222", "#8a8a8a", "#ffffff"
 
 
@@ -58,7 +58,7 @@ def to_picture(image: Tensor) -> np.ndarray:
 def show_image(image: Tensor, ax: Axes | None = None, title: str = "") -> Axes:
     """Draw one image (C, H, W) without ticks; grey runs from black at 0 to white at the largest value of its type."""
     ax = ax or plt.figure(figsize=(3, 3)).add_subplot()
-    ax.imshow(to_picture(image), vmin=0, vmax=1 if image.is_floating_point() else 255)
+    ax.imshow(to_picture(image), cmap="gray", vmin=0, vmax=1 if image.is_floating_point() else 255)
     ax.set_title(title, fontsize=10, loc="center")
     ax.set_axis_off()
     return ax
@@ -94,7 +94,9 @@ def show_patches(
         sheet[:, top : top + ph, left : left + pw] = patch
         if numbers:
             box = {"boxstyle": "round,pad=0.15", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
-            ax.text(left + pw / 2, top + ph / 2, n, ha="center", va="center", fontsize=8, color=INK, bbox=box)
+            ax.text(
+                left + (pw - 1) / 2, top + (ph - 1) / 2, n, ha="center", va="center", fontsize=8, color=INK, bbox=box
+            )
     return show_image(sheet, ax)
 
 
@@ -129,7 +131,7 @@ def show_confusion(labels: Tensor, predictions: Tensor, class_names: tuple[str, 
     percent = 100 * counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
     ax = ax or plt.figure(figsize=(6.4, 5.6)).add_subplot()
     ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    for row, column in np.argwhere(percent >= 0.5):
+    for row, column in np.argwhere(percent > 0.5):
         colour = PAPER if percent[row, column] > 50 else INK
         ax.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=8, color=colour)
     ax.set_xticks(range(K), class_names, rotation=45, ha="right", fontsize=9)

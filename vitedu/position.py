@@ -45,7 +45,7 @@ def interpolate_positions(
     num_prefix: int = 1,
     convention: str = "torchvision",
 ) -> Tensor:
-    """Carry a position table to another grid by bicubic interpolation (section 3.2); the CLS row is kept as it is.
+    """Carry a position table to another grid by 2-D interpolation (section 3.2), bicubic; the CLS row is kept as it is.
 
     Args:
         table: (num_prefix + N, D) with N = old_grid[0] · old_grid[1].
@@ -54,7 +54,7 @@ def interpolate_positions(
         convention: "torchvision" aligns the corners of the two grids; "timm" does not, and antialiases when shrinking.
 
     Returns:
-        (num_prefix + N', D).
+        (num_prefix + N', D); the table itself if the grids are equal.
 
     Raises:
         ValueError: the table has not num_prefix + N rows, or the convention is unknown.

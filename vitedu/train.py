@@ -62,7 +62,7 @@ def evaluate(model: nn.Module, split: Split, data: Dataset, batch_size: int = 50
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with autocast(device, amp_dtype(device)):
+    with autocast(device, amp_dtype(device, width_of(model))):
         batches = [normalise(images.to(device), data.mean, data.std) for images in split.images.split(batch_size)]
         logits = torch.cat([model(images).float().cpu() for images in batches])  # (N, K)
     model.train(was_training)
@@ -140,7 +140,7 @@ class TrainingLoop:
     def __init__(self, model: nn.Module, data: Dataset, config: TrainConfig, num_images: int, device: torch.device):
         self.model, self.data, self.config, self.device = model, data, config, device
         self.optimizer = adamw(model, config.lr, config.weight_decay)
-        self.dtype = amp_dtype(device)
+        self.dtype = amp_dtype(device, width_of(model))
         # float16 has so few small numbers that gradients vanish in it: scale the loss up, and the gradients down again
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
         self.steps_per_epoch = -(-num_images // config.batch_size)
@@ -191,6 +191,11 @@ class TrainingLoop:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         return state["history"]
+
+
+def width_of(model: nn.Module) -> int:
+    """The width D of a model with a config, 0 of any other."""
+    return getattr(getattr(model, "config", None), "dim", 0)
 
 
 @contextmanager

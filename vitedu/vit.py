@@ -34,7 +34,7 @@ class ViTConfig:
     mlp_ratio: float = 4.0
     pool: str = "cls"  # what the classifier reads: the CLS token, or the mean over all patch tokens
     positions: str = "learned"
-    position_std: float = 1.0  # at which learned positions start; chapter 9 measures why
+    position_std: float = 1.0  # at which learned positions start, and to which fixed ones are scaled: see chapter 9
     init: str = "xavier"
     norm: str = "pre"
     dropout: float = 0.0
@@ -44,17 +44,30 @@ class ViTConfig:
 
     def __post_init__(self) -> None:
         patch_grid(self.image_size, self.patch_size)
-        if self.dim % self.num_heads:
-            raise ValueError(
-                f"dim {self.dim} is not divisible by num_heads {self.num_heads}; choose dim = h·d, d whole"
-            )
-        for name in ("in_channels", "num_classes", "dim", "depth", "num_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+        self._check_choices()
+        self._check_numbers()
+
+    def _check_choices(self) -> None:
         choices = {"pool": POOLS, "positions": KINDS, "init": SCHEMES, "norm": NORMS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+
+    def _check_numbers(self) -> None:
+        for name in ("in_channels", "num_classes", "dim", "depth", "num_heads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+        for name in ("dropout", "attention_dropout", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is outside [0, 1); it is a probability, 0 for none")
+        if self.mlp_ratio <= 0:
+            raise ValueError(f"mlp_ratio is {self.mlp_ratio}; it has to be above 0, usually 4")
+        if self.dim % self.num_heads:
+            raise ValueError(
+                f"dim {self.dim} is not divisible by num_heads {self.num_heads}; choose dim = h·d, d whole"
+            )
+        if self.positions == "sincos2d" and self.dim % 4:
+            raise ValueError(f"dim {self.dim} is not divisible by 4; sines and cosines of rows and columns need that")
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -92,8 +105,13 @@ def preset(name: str, **changes) -> ViTConfig:
 
 
 def fitting_patch_side(image_side: int) -> int:
-    """The divisor of an image side that cuts it into as close to 8 patches as can be."""
-    divisors = [side for side in range(1, image_side + 1) if image_side % side == 0]
+    """The divisor of an image side that cuts it most nearly into 8. ValueError if none gives 4 to 16 patches."""
+    divisors = [side for side in range(1, image_side + 1) if image_side % side == 0 and 4 <= image_side // side <= 16]
+    if not divisors:
+        near = max(8, round(image_side / 8) * 8)
+        raise ValueError(
+            f"image side {image_side} cannot be cut into 4 to 16 patches; use {near}, or give a patch_size"
+        )
     return min(divisors, key=lambda side: abs(image_side / side - 8))
 
 
