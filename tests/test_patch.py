@@ -93,7 +93,7 @@ def test_pair_makes_one_side_two_and_keeps_two(size, sides):
     assert pair(size) == sides
 
 
-@pytest.mark.parametrize("size", [0, -4, (8, 0), (8, 4.0), (2.5, 2), ("8", "8")])
+@pytest.mark.parametrize("size", [0, -4, (8, 0), (8, 4.0), (2.5, 2), ("8", "8"), 16.0, (1, 2, 3), True])
 def test_pair_refuses_what_is_not_a_positive_whole_number(size):
     with pytest.raises(ValueError, match=re.escape(f"size {size!r} is not a positive whole number or a pair of them")):
         pair(size)
