@@ -530,3 +530,12 @@ def test_progress_shows_what_has_passed(monkeypatch, capsys):
         "chapter  5: 1 of 5 solved  · 5.1  · 5.2  · 5.3  ✓ 5.4  · 5.5",
         "chapter  9: 0 of 3 solved  · 9.1  · 9.2  · 9.3",
     ]
+
+
+def test_progress_of_one_chapter_prints_that_chapter_alone(monkeypatch, capsys):
+    """What a chapter stores must not change when another chapter is written."""
+    monkeypatch.setattr(engine, "_solved", {"9.2"})
+    progress(9)
+    assert capsys.readouterr().out == "chapter  9: 1 of 3 solved  · 9.1  ✓ 9.2  · 9.3\n"
+    with pytest.raises(ValueError, match="chapter 99 has no exercises; those that have: 5, 9"):
+        progress(99)

@@ -31,9 +31,14 @@ def check(exercise_id: str, answer: Any, seconds: float = 5.0) -> None:
     print(f"Exercise {short(exercise_id)}: {line}")
 
 
-def progress() -> None:
-    """Print which exercises have passed in this session, a line for each chapter."""
-    for chapter in CHAPTERS:
+def progress(chapter: int | None = None) -> None:
+    """Print which exercises have passed in this session: of one chapter, or a line for each.
+
+    ValueError if the chapter has no exercises.
+    """
+    if chapter is not None and chapter not in CHAPTERS:
+        raise ValueError(f"chapter {chapter!r} has no exercises; those that have: {', '.join(map(str, CHAPTERS))}")
+    for chapter in CHAPTERS if chapter is None else [chapter]:
         ids = list(chapter_exercises(chapter))
         marks = "  ".join(f"{'✓' if id in _solved else '·'} {id}" for id in ids)
         print(f"chapter {chapter:2}: {len(_solved & set(ids))} of {len(ids)} solved  {marks}")
