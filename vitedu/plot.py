@@ -44,14 +44,16 @@ def use_style() -> None:
 def to_picture(image: Tensor) -> np.ndarray:
     """An image (C, H, W), bytes or floats in [0, 1], as matplotlib wants it: (H, W) if C is 1, else (H, W, 3).
 
-    ValueError if C is neither 1 nor 3, or a float lies outside [0, 1].
+    ValueError if C is neither 1 nor 3, or a float lies outside [0, 1] by more than rounding does.
     """
     if image.ndim != 3 or image.shape[0] not in (1, 3):
         raise ValueError(f"an image of shape {tuple(image.shape)} cannot be drawn; pass (1, H, W) or (3, H, W)")
     image = image.detach().cpu()
-    if image.is_floating_point() and not (image.min() >= 0 and image.max() <= 1):
+    if image.is_floating_point():
         low, high = image.min().item(), image.max().item()
-        raise ValueError(f"the image reaches from {low:.2f} to {high:.2f}; scale it to [0, 1] before drawing it")
+        if not (low >= -1e-4 and high <= 1 + 1e-4):
+            raise ValueError(f"the image reaches from {low:.2f} to {high:.2f}; scale it to [0, 1] before drawing it")
+        image = image.clamp(0, 1)
     return image[0].numpy() if image.shape[0] == 1 else image.permute(1, 2, 0).numpy()
 
 

@@ -82,7 +82,9 @@ def change(slug: str, root: Path = ROOT) -> list[Path]:
 def main(arguments: list[str]) -> int:
     try:
         if not arguments:
-            print(f"The address is https://github.com/{current()}; change it: make address REPO=https://github.com/OWNER/NAME")
+            print(
+                f"The address is https://github.com/{current()}; change it: make address REPO=https://github.com/OWNER/NAME"
+            )
             wrong = sorted({f"{p.path.relative_to(ROOT)} has {p.slug}" for p in places() if p.slug != current()})
             print("\n".join(wrong), end="\n" if wrong else "")
             return 1 if wrong else 0

@@ -9,6 +9,8 @@ difference but in outputs that depend on the machine.
 """
 
 import argparse
+import base64
+import io
 import os
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = ROOT / "chapters"
@@ -58,8 +61,23 @@ def normalise_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
             if any(kind in output.data for kind in WIDGET_TYPES):
                 continue  # its text form is of no use to a reader either
             output.metadata = nbformat.from_dict({k: v for k, v in output.metadata.items() if k.startswith("image/")})
+            if "image/png" in output.data:
+                output.data["image/png"] = with_palette(output.data["image/png"])
         result.append(output)
     return result
+
+
+def with_palette(png: str) -> str:
+    """A base64 PNG with its colours reduced to the 256 that fit it best, which makes figures about three times smaller.
+
+    What has a palette already comes back as it is, so that normalising twice changes nothing.
+    """
+    image = Image.open(io.BytesIO(base64.b64decode(png)))
+    if image.mode == "P":
+        return png
+    small = io.BytesIO()
+    image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()
 
 
 def execute(notebook: NotebookNode, folder: Path) -> None:
