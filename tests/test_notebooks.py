@@ -1,15 +1,19 @@
 """The chapters as they are stored (`make test` also re-runs each one), and the tool that runs and normalises them."""
 
+import base64
 import copy
+import io
 import json
 import re
 import statistics
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import run_notebooks
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -181,6 +185,35 @@ def test_exercises_are_stubs_with_a_check_and_a_folded_solution(path):
 # --- the tool that runs and normalises ---
 
 
+def gradient() -> Image.Image:
+    """A picture of 64 × 64 pixels with more than 256 colours."""
+    red, green = np.meshgrid(np.arange(0, 256, 4), np.arange(0, 256, 4))
+    return Image.fromarray(np.stack([red, green, np.full_like(red, 99)], axis=-1).astype(np.uint8))
+
+
+def png(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_a_palette_makes_a_picture_smaller_and_hardly_changes_it():
+    noise = np.random.default_rng(0).integers(0, 8, (64, 64, 3), dtype=np.uint8)
+    picture = Image.fromarray(np.asarray(gradient()) // 8 * 8 + noise)
+    small = run_notebooks.with_palette(png(picture))
+    assert len(small) < len(png(picture)) / 2
+    back = np.asarray(Image.open(io.BytesIO(base64.b64decode(small))).convert("RGB")).astype(int)
+    assert abs(back - np.asarray(picture)).mean() < 8
+    assert run_notebooks.with_palette(small) == small
+
+
+def test_a_picture_of_few_colours_keeps_them_all():
+    flat = Image.new("RGB", (30, 20), "white")
+    flat.paste((0, 114, 178), (5, 5, 20, 10))
+    back = Image.open(io.BytesIO(base64.b64decode(run_notebooks.with_palette(png(flat))))).convert("RGB")
+    assert back.tobytes() == flat.tobytes()
+
+
 @pytest.fixture
 def untidy() -> nbformat.NotebookNode:
     """What an editor and a progress bar leave behind."""
@@ -201,7 +234,7 @@ def untidy() -> nbformat.NotebookNode:
             new_output("display_data", data={"application/vnd.jupyter.widget-view+json": {}, "text/plain": "HBox()"}),
             new_output(
                 "display_data",
-                data={"image/png": "iVBORw0KGgo=", "text/plain": "<Figure>"},
+                data={"image/png": png(gradient()), "text/plain": "<Figure>"},
                 metadata={"needs_background": "light", "image/png": {"width": 300}},
             ),
         ],
