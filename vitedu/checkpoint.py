@@ -7,31 +7,19 @@ disk and renamed; the JSON comes last, so it always names a whole file, the new 
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
 from safetensors.torch import load, save
 from torch import nn
 
+from vitedu.files import write_whole
+
 STATE_FILE = "checkpoint.json"
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged, or of another model."""
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file or none: a reader finds the old content or the new, also after a crash or a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_checkpoint(directory: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
@@ -43,10 +31,10 @@ def save_checkpoint(directory: str | Path, model: nn.Module, optimizer: torch.op
     directory.mkdir(parents=True, exist_ok=True)
     content = save({**_prefixed("model", model.state_dict()), **_optimizer_tensors(optimizer)})
     name = f"checkpoint-{state['epoch']:04d}.safetensors"
-    write_atomically(directory / name, content)
+    write_whole(directory / name, content)
     pointer = {"tensors": name, "sha256": hashlib.sha256(content).hexdigest(), **state}
-    write_atomically(directory / STATE_FILE, json.dumps(pointer, indent=1).encode())
-    for old in [*directory.glob("checkpoint-*.safetensors"), *directory.glob(".checkpoint*.part")]:
+    write_whole(directory / STATE_FILE, json.dumps(pointer, indent=1).encode())
+    for old in [*directory.glob("checkpoint-*.safetensors"), *directory.glob("checkpoint*.part")]:
         if old.name != name:
             old.unlink(missing_ok=True)
 

@@ -11,8 +11,9 @@ import torch
 
 from vitedu import data as datasets
 from vitedu.augment import Augment
-from vitedu.checkpoint import STATE_FILE, CheckpointError, write_atomically
+from vitedu.checkpoint import STATE_FILE, CheckpointError
 from vitedu.device import describe_device, pick_device
+from vitedu.files import write_whole
 from vitedu.patch import Size
 from vitedu.recipes import recipe
 from vitedu.train import TrainConfig, evaluate, fit
@@ -77,7 +78,7 @@ def claim(out: Path, run: dict) -> None:
     if (out / RUN_FILE).exists():
         raise ValueError(f"{out} holds a run already; continue it with --resume {out}, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / RUN_FILE, json.dumps(run, indent=1).encode())
+    write_whole(out / RUN_FILE, json.dumps(run, indent=1).encode())
 
 
 def read_run(out: Path) -> dict:
@@ -106,7 +107,7 @@ def execute(run: dict, data: datasets.Dataset, out: Path | None) -> float:
     print(f"test accuracy {100 * result.accuracy:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
     if out is not None:
         content = {"test_accuracy": result.accuracy, "test_loss": result.loss, "history": history}
-        write_atomically(out / RESULT_FILE, json.dumps(content, indent=1).encode())
+        write_whole(out / RESULT_FILE, json.dumps(content, indent=1).encode())
     return result.accuracy
 
 

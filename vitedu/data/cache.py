@@ -10,7 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from vitedu.data.paths import cache_root, locked, whole_file
+from vitedu.data.paths import cache_root, locked
+from vitedu.files import whole_file
 
 VERSION = 1  # raise it when the same archive should decode to other pixels
 

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vitedu.data.paths import locked, whole_file
+from vitedu.data.paths import locked
+from vitedu.files import whole_file
 
 ANSWER_WITHIN = 10  # seconds until a host must have answered, name look-up and all of its addresses included
 SILENT_FOR = 20  # seconds without a byte after which a transfer counts as cut

@@ -1,10 +1,9 @@
-"""Where data lives on disk, and how a file is put there so that nobody ever sees half of it."""
+"""Where data lives on disk, and how processes take turns there."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 from filelock import FileLock
 
@@ -28,21 +27,3 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / ".lock"):
         yield
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
-    """Write `path` entirely or not at all. Use it under `locked`.
-
-    The bytes go to `path` + `.part`, which takes the place of `path` only after the block has ended without an error
-    and the disk has confirmed it; after an error it is deleted. The next attempt overwrites what a killed process left.
-    """
-    part = path.with_name(path.name + ".part")
-    try:
-        with open(part, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

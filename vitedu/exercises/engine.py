@@ -38,10 +38,10 @@ def progress(chapter: int | None = None) -> None:
     """
     if chapter is not None and chapter not in CHAPTERS:
         raise ValueError(f"chapter {chapter!r} has no exercises; those that have: {', '.join(map(str, CHAPTERS))}")
-    for chapter in CHAPTERS if chapter is None else [chapter]:
-        ids = list(chapter_exercises(chapter))
+    for number in CHAPTERS if chapter is None else [chapter]:
+        ids = list(chapter_exercises(number))
         marks = "  ".join(f"{'✓' if id in _solved else '·'} {id}" for id in ids)
-        print(f"chapter {chapter:2}: {len(_solved & set(ids))} of {len(ids)} solved  {marks}")
+        print(f"chapter {number:2}: {len(_solved & set(ids))} of {len(ids)} solved  {marks}")
 
 
 def _judge(exercise_id: str, answer: Any, seconds: float) -> str:

@@ -1,0 +1,31 @@
+"""Writing a file so that nobody ever sees half of it: checkpoints, downloads and caches all go through here."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Write `path` entirely or not at all. Where several processes may write the same file, take a lock first.
+
+    The bytes go to `path` + `.part`, which takes the place of `path` only after the block has ended without an error
+    and the disk has confirmed it; after an error it is deleted. The next attempt overwrites what a killed process left.
+    """
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write these bytes to `path`, entirely or not at all."""
+    with whole_file(path) as file:
+        file.write(content)
