@@ -86,6 +86,14 @@ def test_what_cannot_be_done_is_one_line_and_status_2(arguments, says, capsys):
     assert len(error.splitlines()) == 1
 
 
+def test_training_on_the_validation_images_says_so(capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr("vitedu.cli.fit", lambda *_, train, **__: seen.append(len(train)) or [])
+    assert main([*SMALL, "--train-on-val"]) == main(SMALL) == 0
+    assert seen == [1257 + 180, 1257]
+    assert capsys.readouterr().out.count("no forecast") == 1
+
+
 def test_a_second_run_does_not_overwrite_the_first(tmp_path, capsys):
     assert main([*SMALL, "--epochs", "1", "--out", str(tmp_path)]) == 0
     before = (tmp_path / STATE_FILE).read_bytes()

@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 import address
+import alone
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -266,3 +267,12 @@ def test_year_of_a_reference_is_that_of_its_first_version():
         ids = re.findall(r"(?:arXiv:|arxiv\.org/abs/)(\d{4}\.\d{5})", entry)
         assert len(set(ids)) <= 1
         assert all(number.startswith(year[2:]) for number in ids), key
+
+
+# --- chapters alone ---
+
+
+def test_the_environment_of_a_lone_chapter_has_what_colab_has_and_not_vitedu():
+    pinned = alone.pins(alone.ALREADY_THERE)
+    assert sorted(line.split("==")[0] for line in pinned) == sorted(alone.ALREADY_THERE)
+    assert not set(alone.ALREADY_THERE) & {"vitedu", "einops", "safetensors", "scikit-learn"}

@@ -100,6 +100,8 @@ def execute(run: dict, data: datasets.Dataset, out: Path | None) -> float:
     print(f"model: {count_parameters(model):,} parameters, {tokens} patches; device: {where}", flush=True)
     # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
     resume = out is not None and (out / STATE_FILE).exists()
+    if run["train_on_val"]:
+        print("training on the validation images too: their accuracy below is no forecast")
     train = data.train_and_val() if run["train_on_val"] else data.train
     history = fit(model, data, train_config, train=train, out=out, resume=resume, device=device)
     result = evaluate(model, data.test, data)
