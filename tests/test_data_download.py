@@ -25,7 +25,7 @@ import pytest
 import torch
 from torchvision.datasets import FashionMNIST
 
-from vitedu.data import DatasetUnavailable, download, load, paths
+from vitedu.data import DatasetUnavailable, download, load
 
 FILES = [name for name, _ in FashionMNIST.resources]
 IMAGES = FILES[0]  # the training images: the largest file, and the first
@@ -228,7 +228,7 @@ class LossyDisk(io.FileIO):
 )
 def test_a_disk_that_fails_is_noticed_and_leaves_nothing(tmp_path, files, host, monkeypatch, disk, said):
     with monkeypatch.context() as patch:
-        patch.setattr(paths, "open", lambda path, _: io.BufferedWriter(disk(path, "w")), raising=False)
+        patch.setattr("vitedu.files.open", lambda path, _: io.BufferedWriter(disk(path, "w")), raising=False)
         with pytest.raises(DatasetUnavailable, match=said):
             load("fashion-mnist", root=tmp_path, quiet=True)
     assert on_disk(tmp_path) == {}

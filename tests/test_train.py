@@ -150,7 +150,7 @@ def test_bfloat16_autocast_trains_and_keeps_float32_weights(bright_or_dark, smal
 def test_a_line_per_epoch_and_silence_on_request(bright_or_dark, small_model, capsys):
     fit(small_model, bright_or_dark, replace(RECIPE, epochs=2), device=CPU)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split("   ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.split("  ")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     fit(small_model, bright_or_dark, replace(RECIPE, epochs=1), device=CPU, shown=False)
     assert capsys.readouterr() == ("", "")
 

@@ -28,8 +28,8 @@ class Progress:
             return
         width = len(str(self.epochs))
         print(
-            f"epoch {record['epoch']:{width}}/{self.epochs}   training loss {record['train_loss']:.3f}   "
-            f"validation loss {record['loss']:.3f}, accuracy {100 * record['accuracy']:5.2f} %   "
-            f"{record['seconds']:4.0f} s",
+            f"epoch {record['epoch']:{width}}/{self.epochs}  training loss {record['train_loss']:.3f}  "
+            f"validation loss {record['loss']:.3f}  accuracy {100 * record['accuracy']:5.2f} %  "
+            f"{record['seconds']:.0f} s",
             flush=True,
         )
