@@ -233,6 +233,12 @@ def test_wrong_parameter_lists(answer, text, line):
     [
         ("5.1", lambda height, width, patch: height * width / patch, "HW is divided by P once"),
         ("5.1", lambda height, width, patch: height * width / patch**2, "`/` always gives a float"),
+        ("5.1", lambda height, width, patch: -(-height // patch) * -(-width // patch), "rounding up counts a part"),
+        (
+            "5.1",
+            lambda height, width, patch: None if height % patch or width % patch else height * width // patch**2,
+            "raise the error, do not return it",
+        ),
         ("5.3", lambda index, width, patch: list(box_with_modulo(index, width, patch)[::-1]), None),
         (
             "5.4",

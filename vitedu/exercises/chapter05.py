@@ -26,7 +26,8 @@ def count_tokens(height: int, width: int, patch: int) -> int:
 def _count_cases() -> list[Case]:
     sizes = [(32, 48, 8), (28, 28, 7), (224, 224, 16), (60, 40, 20), (12, 60, 4), (16, 16, 16)]
     # 30·32 and 32·30 are divisible by 4², 30·30 is not: a test of the area lets the first two pass
-    uneven = [(30, 32, 4), (32, 30, 4), (30, 30, 4)]
+    # 4·9 is divisible by 6² and neither side by 6: the area lets it pass, a test with `and` does not
+    uneven = [(30, 32, 4), (32, 30, 4), (30, 30, 4), (4, 9, 6)]
     return [Case(size) for size in sizes] + [Case(size, raises=ValueError) for size in uneven]
 
 
@@ -38,6 +39,12 @@ def _check_area(height: int, width: int, patch: int) -> int:
 
 def _check_one_side(side: int, height: int, width: int, patch: int) -> int:
     if (height, width)[side] % patch:
+        raise ValueError
+    return (height // patch) * (width // patch)
+
+
+def _check_with_and(height: int, width: int, patch: int) -> int:
+    if height % patch and width % patch:
         raise ValueError
     return (height // patch) * (width // patch)
 
@@ -70,7 +77,7 @@ COUNT_TOKENS = Exercise(
             lambda height, width, patch: height // patch + width // patch,
         ),
         Mistake(
-            "the class token is counted too; N counts patches only",
+            "one too many; N counts patches only",
             lambda height, width, patch: (height // patch) * (width // patch) + 1,
         ),
         Mistake(
@@ -78,9 +85,11 @@ COUNT_TOKENS = Exercise(
             lambda height, width, patch: (height / patch) * (width / patch),
         ),
         Mistake(
-            "`//` drops the remainder without a word; test both sides first",
+            "`//` drops the remainder without a word, and rounding up counts a part of a patch as one; test both sides "
+            "first, and raise the error, do not return it: `raise ValueError(...)`",
             lambda height, width, patch: (height // patch) * (width // patch),
         ),
+        Mistake("a ValueError is due if *either* side is not divisible: `or`, not `and`", _check_with_and),
         Mistake("the area is tested; it can divide by P² when a side does not divide by P", _check_area),
         Mistake("only the height is tested; the width has to divide too", lambda *size: _check_one_side(0, *size)),
         Mistake("only the width is tested; the height has to divide too", lambda *size: _check_one_side(1, *size)),
@@ -170,6 +179,15 @@ UNPATCHIFY = Exercise(
             _patches_one_after_another,
         ),
         Mistake(
+            "the place inside the patch runs slower than the grid place; the row in the image is grid row · P + row "
+            "in the patch",
+            _rearranged("b (gh gw) (c ph pw) -> b c (ph gh) (pw gw)"),
+        ),
+        Mistake(
+            "the axes are in the right order, but not joined; `reshape` the result to (B, C, H, W)",
+            _rearranged("b (gh gw) (c ph pw) -> b c gh ph gw pw"),
+        ),
+        Mistake(
             "the channel axis of the image is last; PyTorch wants (B, C, H, W)",
             _rearranged("b (gh gw) (c ph pw) -> b (gh ph) (gw pw) c"),
         ),
@@ -205,9 +223,14 @@ def _box_as(arrange):
     return lambda index, width, patch: arrange(*patch_box(index, width, patch))
 
 
+def _box_with_grid_top(index: int, width: int, patch: int) -> Box:
+    top, column = divmod(index, width // patch)
+    return top, column * patch, top + patch, (column + 1) * patch
+
+
 PATCH_BOX = Exercise(
     id="5.3",
-    title="Where is token i?",
+    title="Where is token n?",
     reference=patch_box,
     cases=_box_cases,
     difference=compare.integer_tuples,
@@ -240,6 +263,14 @@ PATCH_BOX = Exercise(
         Mistake(
             "the box is counted in patches; multiply by P to get pixels",
             lambda index, width, patch: tuple(side // patch for side in patch_box(index, width, patch)),
+        ),
+        Mistake(
+            "top is the row of the grid; multiply it by P to get pixels",
+            _box_as(lambda top, left, bottom, right: (top // (bottom - top), left, bottom, right)),
+        ),
+        Mistake(
+            "top is the row of the grid, and bottom is counted from it; multiply the row by P to get pixels",
+            _box_with_grid_top,
         ),
         Mistake(
             "the last two numbers are height and width; bottom = top + P, right = left + P",
@@ -289,6 +320,11 @@ def _padded(amounts, mode: str = "constant"):
     return answer
 
 
+def _to_a_square(missing_h: int, missing_w: int, height: int, width: int, patch: int) -> tuple[int, int, int, int]:
+    side = max(height + missing_h, width + missing_w)
+    return 0, side - width, 0, side - height
+
+
 PAD_TO_MULTIPLE = Exercise(
     id="5.4",
     title="Pad to a multiple of P",
@@ -296,7 +332,7 @@ PAD_TO_MULTIPLE = Exercise(
     cases=_pad_cases,
     mistakes=(
         Mistake(
-            "a side that already divides gets a whole patch more; then P - H % P is P, and it should be 0",
+            "one patch too many when the side divides already; the padding should be 0 then",
             _padded(lambda missing_h, missing_w, h, w, patch: (0, patch - w % patch, 0, patch - h % patch)),
         ),
         Mistake(
@@ -331,6 +367,11 @@ PAD_TO_MULTIPLE = Exercise(
             "only the width is padded; the height has to divide too",
             _padded(lambda missing_h, missing_w, *_: (0, missing_w)),
         ),
+        Mistake(
+            "only the height is padded; the width has to divide too",
+            _padded(lambda missing_h, missing_w, *_: (0, 0, 0, missing_h)),
+        ),
+        Mistake("the image is padded to a square; each side gets only what it lacks itself", _padded(_to_a_square)),
     ),
 )
 
@@ -383,6 +424,11 @@ def _starts_up_to_the_end(images: Tensor, patch: int, stride: int) -> Tensor:
     return _looped(images, patch, range(0, height, stride), range(0, width, stride))
 
 
+def _height_for_both(images: Tensor, patch: int, stride: int) -> Tensor:
+    starts = range(0, images.shape[2] - patch + 1, stride)
+    return _looped(images, patch, starts, starts)
+
+
 def _padded_first(images: Tensor, patch: int, stride: int) -> Tensor:
     height, width = images.shape[-2:]
     missing = [-(side - patch) % stride for side in (height, width)]
@@ -401,7 +447,7 @@ OVERLAPPING_PATCHES = Exercise(
     cases=_overlap_cases,
     mistakes=(
         Mistake(
-            "`F.unfold` returns (B, C·P·P, N): swap the last two axes",
+            "tokens are columns; the shape is (B, N, C·P·P)",
             lambda images, patch, stride: F.unfold(images, patch, stride=stride),
         ),
         Mistake(
@@ -436,6 +482,11 @@ OVERLAPPING_PATCHES = Exercise(
         Mistake(
             "patches start where there is no room for a whole one; the last start is at most H - P",
             _starts_up_to_the_end,
+        ),
+        Mistake("the height stands for both sides; the last left start is W - P, not H - P", _height_for_both),
+        Mistake(
+            "the tokens are a list of tensors; stack them: `torch.stack(tokens, dim=1)`",
+            lambda *args: list(overlapping_patches(*args).unbind(dim=1)),
         ),
         Mistake(
             "there is an extra row or column of patches that hang over the edge; N counts those that fit",

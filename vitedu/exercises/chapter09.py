@@ -39,6 +39,12 @@ def _during_warmup(rise):
     )
 
 
+def _warm_up_too_long(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
+    if step <= warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    return learning_rate(step, total_steps, warmup_steps, peak)
+
+
 LEARNING_RATE = Exercise(
     id="9.1",
     title="Warm up, then cool down",
@@ -89,6 +95,11 @@ LEARNING_RATE = Exercise(
         Mistake(
             "the cosine is divided by `total_steps`; it lasts `total_steps - warmup_steps`, or it does not reach 0",
             _after_warmup(lambda s, total, warm: 0.5 * (1 + math.cos(math.pi * (s - warm) / total))),
+        ),
+        Mistake("the warm-up lasts one step too long; use `<`, not `<=`", _warm_up_too_long),
+        Mistake(
+            "the warm-up is divided by `warmup_steps + 1`, so its last step misses the peak",
+            _during_warmup(lambda s, total, warm: (s + 1) / (warm + 1)),
         ),
         Mistake(
             "the warm-up is divided by `total_steps`; it lasts `warmup_steps`",
@@ -182,6 +193,10 @@ SMOOTHED_CROSS_ENTROPY = Exercise(
         Mistake(
             "the smoothing is the wrong way round: the true class gets ε instead of 1 - ε",
             _loss_against(lambda hot, eps: eps * hot + (1 - eps) / hot.shape[1]),
+        ),
+        Mistake(
+            "the true class gets 1 - ε alone; its own ε/K is missing, so the targets sum to less than 1",
+            _loss_against(lambda hot, eps: (1 - eps) * hot + eps / hot.shape[1] * (1 - hot)),
         ),
         Mistake("the smoothing is ignored: the targets are one-hot", _loss_against(lambda hot, eps: hot)),
         Mistake(
