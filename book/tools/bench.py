@@ -14,11 +14,13 @@ import time
 
 from vitedu.data import DatasetUnavailable, load
 
+# Larger batches keep two cores busier; all 60,000 images are learned from, since nothing is left to choose.
+LONG = ["--epochs", "16", "--batch-size", "256", "--lr", "0.003", "--flip", "--train-on-val"]
 # What is run, how often (seeds 0, 1, …), and what is promised on two idle cores: test accuracy in per cent, seconds.
 PROMISES = [
     ("digits", [], 3, 98.0, 20),
     ("fashion-mnist", ["--epochs", "3"], 1, 87.0, 60),
-    ("fashion-mnist", ["--epochs", "18", "--flip"], 1, 90.0, 300),
+    ("fashion-mnist", LONG, 1, 90.0, 300),
 ]
 
 
