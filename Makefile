@@ -20,7 +20,7 @@ help:
 	@echo "make test                check the code, run all tests, re-run every chapter"
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
 	@echo "make results [NAME=...]  list the scripts behind the recorded results, or run one"
-	@echo "make bench               train the two reference models and print accuracy and time"
+	@echo "make bench               time loading and training; print what is promised beside it"
 	@echo "make alone [CHAPTER=05] run the chapters as Colab does: one file, an empty folder, a fresh environment"
 	@echo "make address REPO=https://github.com/OWNER/NAME  change the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
@@ -57,7 +57,7 @@ results: $(READY)
 	@$(RUN) book/tools/results.py $(NAME)
 
 bench: $(READY)
-	@echo "Training the two reference models on $(OMP_NUM_THREADS) threads"
+	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
 	@$(RUN) book/tools/bench.py
 
 alone: $(READY)
