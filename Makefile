@@ -36,6 +36,7 @@ book: $(READY)
 	@mkdir -p _build
 	@$(VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
 		rm -rf _build/.doctrees; echo "The book was not built; the warnings above say why." >&2; exit 1; }
+	@cp -R book/_static/. $(SITE)/_static/  # Sphinx copies a changed style only when it also writes a page
 	@echo "Done. Open $(CURDIR)/$(SITE)/index.html"
 
 serve: book
