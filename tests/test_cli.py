@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from vitedu.checkpoint import STATE_FILE, load_checkpoint, read_state
-from vitedu.cli import RESULT_FILE, build_parser, configs, main, new_run, read_run
+from vitedu.cli import RESULT_FILE, build_model, build_parser, configs, main, new_run, read_run
 from vitedu.data import load
 from vitedu.recipes import RECIPES
 from vitedu.vit import ViT
@@ -158,3 +158,12 @@ def test_killed_twenty_times_at_random_moments_it_always_goes_on(tmp_path):
     resumed, whole = tensors(run), tensors(quiet)
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_hybrid_run_trains_both_parts_and_comes_back_from_its_settings(tmp_path):
+    assert main([*SMALL, "--epochs", "1", "--hybrid", "--out", str(tmp_path)]) == 0
+    model = build_model(read_run(tmp_path))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_checkpoint(tmp_path, model)  # raises if a name or a shape differs
+    moved = {name.split(".")[0] for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
+    assert moved == {"cnn", "vit"}

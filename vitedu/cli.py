@@ -8,12 +8,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vitedu import data as datasets
 from vitedu.augment import Augment
 from vitedu.checkpoint import STATE_FILE, CheckpointError
 from vitedu.device import describe_device, pick_device
 from vitedu.files import write_whole
+from vitedu.hybrid import HybridViT, small_stem
 from vitedu.patch import Size
 from vitedu.recipes import recipe
 from vitedu.train import TrainConfig, evaluate, fit
@@ -38,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", help="where the data sets lie; $VITEDU_DATA if not given")
     parser.add_argument("--image-size", type=int, help="side in pixels, where photographs have to be made equal")
     parser.add_argument("--preset", default="tiny", choices=PRESETS, help="width, depth and heads (default: tiny)")
+    parser.add_argument("--hybrid", action="store_true", help="read the feature map of a small residual network")
     parser.add_argument(
         "--train-on-val", action="store_true", help="learn from the validation images too, in a last run"
     )
@@ -59,7 +62,8 @@ def new_run(args: argparse.Namespace, data: datasets.Dataset) -> dict:
     ]
     model, train = recipe(data, args.preset, *given)
     source = {"name": args.data, "root": args.root, "image_size": args.image_size}
-    return {"data": source, "train_on_val": args.train_on_val, "model": asdict(model), "train": asdict(train)}
+    flags = {"train_on_val": args.train_on_val, "hybrid": args.hybrid}
+    return {"data": source, **flags, "model": asdict(model), "train": asdict(train)}
 
 
 def load(source: dict) -> datasets.Dataset:
@@ -71,6 +75,14 @@ def configs(run: dict) -> tuple[ViTConfig, TrainConfig]:
     """Back from JSON to the frozen configs."""
     augment = Augment(**run["train"]["augment"])
     return ViTConfig(**run["model"]), TrainConfig(**run["train"] | {"augment": augment})
+
+
+def build_model(run: dict) -> nn.Module:
+    """The untrained model of a run."""
+    config = configs(run)[0]
+    if not run["hybrid"]:
+        return ViT(config)
+    return HybridViT(config, small_stem(config.image_size, config.in_channels))
 
 
 def claim(out: Path, run: dict) -> None:
@@ -92,12 +104,12 @@ def read_run(out: Path) -> dict:
 def execute(run: dict, data: datasets.Dataset, out: Path | None) -> float:
     """Train, or go on training, and return the accuracy on the test split, looked at once."""
     started = time.perf_counter()
-    model_config, train_config = configs(run)
+    train_config = configs(run)[1]
     torch.manual_seed(train_config.seed)
-    model, device = ViT(model_config), pick_device()
-    tokens = model_config.grid[0] * model_config.grid[1]
-    where = describe_device(device, model_config.dim)
-    print(f"model: {count_parameters(model):,} parameters, {tokens} patches; device: {where}", flush=True)
+    model, device = build_model(run), pick_device()
+    rows, columns = model.grid if run["hybrid"] else model.config.grid
+    where = describe_device(device, model.config.dim)
+    print(f"model: {count_parameters(model):,} parameters, {rows * columns} patches; device: {where}", flush=True)
     # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
     resume = out is not None and (out / STATE_FILE).exists()
     if run["train_on_val"]:
