@@ -4,7 +4,17 @@ from importlib import import_module
 
 from vitedu.exercises.exercise import Exercise
 
-CHAPTERS = {5: "vitedu.exercises.chapter05", 9: "vitedu.exercises.chapter09"}
+CHAPTERS = {
+    1: "vitedu.exercises.chapter01",
+    2: "vitedu.exercises.chapter02",
+    3: "vitedu.exercises.chapter03",
+    4: "vitedu.exercises.chapter04",
+    5: "vitedu.exercises.chapter05",
+    6: "vitedu.exercises.chapter06",
+    7: "vitedu.exercises.chapter07",
+    8: "vitedu.exercises.chapter08",
+    9: "vitedu.exercises.chapter09",
+}
 
 
 def chapter_exercises(chapter: int) -> dict[str, Exercise]:

@@ -1,0 +1,82 @@
+"""Seconds for a forward and a backward pass against sequence length: an RNN, an LSTM and attention (2 min).
+
+Same width for all, one layer each, and the fastest form that torch has: its own RNN, not a loop in Python. The last
+rows are the RNN with growing batches. Each figure is the shortest of several passes, three times over. It runs on the
+GPU if there is one, and goes to longer sequences there.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from _common import Start, read_seeds, record, spread
+from torch import nn
+
+from vitedu.attention import MultiHeadAttention
+from vitedu.device import pick_device
+
+D = 64
+LENGTHS = {"cpu": [2**n for n in range(5, 15)], "cuda": [2**n for n in range(5, 19)]}
+BATCHES = [1, 4, 16, 64, 256]
+PATIENCE = 0.5  # seconds for the repeats of one figure
+
+
+class Recurrent(nn.Module):
+    """One of torch's recurrent layers, without its last state: (B, N, D) -> (B, N, D)."""
+
+    def __init__(self, kind: type[nn.RNNBase]):
+        super().__init__()
+        self.layer = kind(D, D, batch_first=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """All states (B, N, D)."""
+        return self.layer(x)[0]
+
+
+LAYERS = {
+    "rnn": lambda: Recurrent(nn.RNN),
+    "lstm": lambda: Recurrent(nn.LSTM),
+    "attention": lambda: MultiHeadAttention(D, num_heads=1),
+}
+
+
+def seconds(layer: nn.Module, batch: int, length: int) -> float:
+    """The shortest of several forward and backward passes."""
+    device = next(layer.parameters()).device
+    x = torch.randn(batch, length, D, device=device, requires_grad=True)
+    passes = [once(layer, x) for _ in range(2)]  # the first warms up
+    stop = time.perf_counter() + PATIENCE
+    while time.perf_counter() < stop and len(passes) < 50:
+        passes.append(once(layer, x))
+    return min(passes[1:])
+
+
+def once(layer: nn.Module, x: torch.Tensor) -> float:
+    """One forward and one backward pass, waiting for the device to finish both."""
+    wait: Callable = torch.cuda.synchronize if x.is_cuda else (lambda: None)
+    wait()
+    start = time.perf_counter()
+    layer(x).sum().backward()
+    wait()
+    return time.perf_counter() - start
+
+
+def measure(kind: str, batch: int, length: int, device: torch.device, repeats: int) -> dict:
+    """One row: the seconds of a fresh layer, `repeats` times over."""
+    torch.manual_seed(0)
+    layer = LAYERS[kind]().to(device)
+    values = [seconds(layer, batch, length) for _ in range(repeats)]
+    print(f"{device.type} {kind:9} batch {batch:3} N = {length:6} {1000 * min(values):9.2f} ms", flush=True)
+    return {"layer": kind, "width": D, "batch": batch, "length": length, "seconds": spread(values)}
+
+
+def main() -> None:
+    start, repeats, device = Start.now(), len(read_seeds(__doc__, 3)), pick_device()
+    torch.set_num_threads(1)  # the loop over time has nothing for a second thread to do
+    rows = [measure(kind, 1, length, device, repeats) for kind in LAYERS for length in LENGTHS[device.type]]
+    rows += [measure("rnn", batch, 256, device, repeats) for batch in BATCHES]
+    record("sequence_timing", "seconds for a forward and a backward pass by length and batch", ["none"], rows, start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""`vitedu.pretrained`: what is saved comes back, what is damaged is refused, what ships finds the objects."""
+
+import json
+import re
+
+import pytest
+import torch
+from torch import nn
+
+from vitedu.augment import normalise
+from vitedu.checkpoint import CheckpointError
+from vitedu.detr import DETR, DETRConfig
+from vitedu.pretrained import WEIGHTS, available, describe, load, save
+from vitedu.scenes import MEAN, STD, draw_scenes
+from vitedu.set_loss import score
+
+SHIPPED_MB = 2.5
+
+
+@pytest.fixture
+def detr() -> DETR:
+    torch.manual_seed(0)
+    config = DETRConfig(image_size=(32, 48), dim=16, num_heads=2, widths=(4, 8), stem_stride=4)
+    model = DETR(config)
+    model(torch.randn(4, 3, 32, 48))  # in training mode, so that batch norm has counted something
+    return model.eval()
+
+
+def test_what_is_saved_comes_back_rounded_to_half_precision(detr, tmp_path):
+    save("mine", detr, tmp_path, about="a test")
+    loaded = load("mine", tmp_path)
+    assert not loaded.training
+    assert loaded.config == detr.config
+    for key, tensor in detr.state_dict().items():
+        expected = tensor.half().float() if tensor.is_floating_point() else tensor
+        assert torch.equal(loaded.state_dict()[key], expected), key
+    assert {t.dtype for t in loaded.state_dict().values()} == {torch.float32, torch.int64}
+
+
+def test_a_vit_can_be_saved_too(small_model, tmp_path):
+    save("vit", small_model, tmp_path)
+    images = torch.randn(2, 1, 8, 12)
+    with torch.no_grad():
+        torch.testing.assert_close(load("vit", tmp_path)(images), small_model.eval()(images), atol=0.01, rtol=0.01)
+
+
+def test_the_description_says_what_was_given(detr, tmp_path):
+    save("mine", detr, tmp_path, class_names=("a", "b"))
+    card = describe("mine", tmp_path)
+    assert (card["model"], card["class_names"]) == ("DETR", ["a", "b"])
+    assert card["config"]["dim"] == 16
+
+
+def test_unknown_names_are_refused_and_the_known_ones_named(detr, tmp_path):
+    with pytest.raises(ValueError, match="no weights called 'x'; there are: none"):
+        load("x", tmp_path)
+    save("one", detr, tmp_path)
+    save("two", detr, tmp_path)
+    with pytest.raises(ValueError, match="no weights called 'x'; there are: one, two"):
+        load("x", tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["flip a bit", "cut", "delete"])
+def test_damaged_tensors_are_refused(detr, tmp_path, damage):
+    save("mine", detr, tmp_path)
+    path = tmp_path / "mine.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    if damage == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(content if damage == "flip a bit" else content[:-8])
+    with pytest.raises(
+        CheckpointError, match=re.escape("is missing or damaged (its SHA-256 is not that of mine.json)")
+    ):
+        load("mine", tmp_path)
+
+
+def test_a_model_that_could_not_be_loaded_is_not_saved(tmp_path):
+    with pytest.raises(TypeError, match="Linear is not one of DETR, ViT; add it to MODELS"):
+        save("linear", nn.Linear(2, 2), tmp_path)
+    assert available(tmp_path) == []
+
+
+def test_numbers_too_large_for_half_precision_are_refused(detr, tmp_path):
+    detr.queries.data[0, 0] = 1e6
+    with pytest.raises(OverflowError, match="queries is not finite in half precision, whose largest number is 65504"):
+        save("mine", detr, tmp_path)
+
+
+# --- what ships ---
+
+
+@pytest.mark.parametrize("name", available())
+def test_each_shipped_checkpoint_loads_is_small_and_has_a_card(name):
+    model = load(name)
+    assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
+    assert (WEIGHTS / f"{name}.safetensors").stat().st_size < SHIPPED_MB * 1e6
+    card = (WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
+    for word in ("licence: mit", "python book/experiments/", describe(name)["sha256"]):
+        assert word in card.lower(), word
+
+
+def test_no_file_of_weights_is_without_its_description():
+    assert sorted(path.stem for path in WEIGHTS.glob("*.safetensors")) == available()
+    assert sorted(path.stem for path in WEIGHTS.glob("*.md")) == available()
+
+
+def test_the_shipped_detr_finds_the_objects():
+    """On scenes that training never saw: the demand, and the recorded figures within the spread of 200 scenes."""
+    scenes, model = draw_scenes(200, seed=-77), load("shapes-detr")
+    with torch.no_grad():
+        result = score(model(normalise(scenes.images, MEAN, STD)), scenes.labels, scenes.boxes)
+    recorded = json.loads((WEIGHTS / "shapes-detr.json").read_text(encoding="utf-8"))["accuracy"]
+    measured = {name: values.float().mean().item() for name, values in result._asdict().items()}
+    assert measured["iou"] > max(0.6, recorded["iou"] - 0.06)
+    assert measured["right_count"] > max(0.8, recorded["right_count"] - 0.1)
+    assert measured["right_class"] > max(0.8, recorded["right_class"] - 0.1)
