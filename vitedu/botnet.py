@@ -78,8 +78,8 @@ class SelfAttention2d(nn.Module):
             )
         q, k, v = (self.split_heads(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))  # (B, h, N, d)
         bias = self.positions(q * q.shape[-1] ** -0.5)  # (B, h, N, N), scaled as q·k is
-        # The fused kernel adds a float mask to its own q·k / √d. The bias already has N² numbers, so its saving here is
-        # time and not the order of the memory.
+        # One call for softmax(q·k / √d + bias) v: a float mask is added to the logits. It depends on the queries and so
+        # has to be stored, N² numbers a head: the linear memory of fused attention is lost here.
         heads = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # (B, h, N, d)
         return heads.transpose(2, 3).flatten(1, 2).unflatten(2, self.positions.size)  # (B, C, H, W)
 
