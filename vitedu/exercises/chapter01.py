@@ -82,6 +82,14 @@ RNN_STEP = Exercise(
             "the old state is added to the new one; this cell replaces it",
             lambda x, h, W, U, b: h + torch.tanh(x @ W.T + h @ U.T + b),
         ),
+        Mistake(
+            "b is added outside the tanh; it belongs to the sum inside",
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T) + b,
+        ),
+        Mistake(
+            "this is the ReLU, which has no upper limit; the state of this cell is a tanh, from -1 to 1",
+            lambda x, h, W, U, b: torch.relu(x @ W.T + h @ U.T + b),
+        ),
     ),
 )
 
@@ -168,6 +176,21 @@ LAYERS_NEEDED = Exercise(
             "this is a float; a number of layers is whole: `-(-a // b)` divides and rounds up",
             _layers(lambda N, k: (N - 1) / (k - 1), _dilated),
         ),
+        Mistake(
+            "this is one layer too many: count until N items are seen, not until more than N are",
+            _layers(lambda N, k: (N - 1) // (k - 1) + 1, lambda N, k: _dilated(N + 1, k)),
+        ),
+        Mistake(
+            "the two cases are swapped: dilation multiplies the reach, without it you add", _layers(_dilated, _plain)
+        ),
+        Mistake(
+            "this window looks to both sides; here it looks back only, and reaches k - 1 places back",
+            _layers(lambda N, k: -(-(N - 1) // (k // 2)), _dilated),
+        ),
+        Mistake(
+            "the gaps double from layer to layer; here they are 1, k, k², …",
+            _layers(_plain, lambda N, k: next(n for n in range(N) if 1 + (k - 1) * (2**n - 1) >= N)),
+        ),
     ),
 )
 
@@ -218,6 +241,14 @@ FORGET_BIAS = Exercise(
         Mistake(
             "the gate is 1 - 1/steps, which leaves about 1/e = 0.37 after so many steps, not ½",
             _from_gate(lambda steps: 1 - 1 / steps),
+        ),
+        Mistake(
+            "the gate is ½ divided by `steps`; a gate multiplies at every step, so take a root of ½",
+            _from_gate(lambda steps: 0.5 / steps),
+        ),
+        Mistake(
+            "the logarithm has base 2; the sigmoid is made of e, so its inverse has the natural logarithm",
+            _from_right_gate(lambda f: math.log2(f / (1 - f))),
         ),
     ),
 )
@@ -295,6 +326,14 @@ GRU_STEP = Exercise(
                 x, h, W, U, b, c, candidate=lambda r, xn, hn: xn + r * (hn - c.chunk(3)[2]) + c.chunk(3)[2]
             ),
         ),
+        Mistake(
+            "n is taken whole; z and 1 - z share the state out between h and n",
+            lambda *args: _gru(*args, mix=lambda z, n, h: n + z * h),
+        ),
+        Mistake(
+            "the candidate n has no tanh",
+            lambda *args: _gru(*args, squash=lambda inside: inside),
+        ),
     ),
 )
 
@@ -354,6 +393,11 @@ def _always(grad_U: Tensor, grad_b: Tensor, max_norm: float) -> Pair:
     return grad_U * (max_norm / norm), grad_b * (max_norm / norm)
 
 
+def _to_length_one(grad_U: Tensor, grad_b: Tensor, max_norm: float) -> Pair:
+    norm = torch.cat([grad_U.flatten(), grad_b.flatten()]).norm()
+    return (grad_U / norm, grad_b / norm) if norm > max_norm else (grad_U, grad_b)
+
+
 CLIP_GRADIENTS = Exercise(
     id="1.5",
     title="Clip the gradient",
@@ -387,6 +431,11 @@ CLIP_GRADIENTS = Exercise(
             "the largest number is taken for the norm; take the root of the sum of squares",
             _scaled_by(lambda a, b: torch.maximum(a.abs().max(), b.abs().max())),
         ),
+        Mistake(
+            "the means of the squares are added; the norm has the sums of all squares under its root",
+            _scaled_by(lambda a, b: (a.square().mean() + b.square().mean()).sqrt()),
+        ),
+        Mistake("the new length is 1, not max_norm: the factor is max_norm / norm", _to_length_one),
     ),
 )
 
@@ -465,6 +514,28 @@ ADDITIVE_ATTENTION = Exercise(
         Mistake(
             "`w` is not used: the hidden numbers are added up as they are",
             lambda *args: _additive(*args, score=lambda pairs, w: torch.tanh(pairs).sum(dim=-1)),
+        ),
+        Mistake(
+            "a tanh is taken of query and key apart; add first, then take one tanh of the sum",
+            lambda q, k, v, W, U, w: _additive(
+                torch.tanh(q @ W.T),
+                torch.tanh(k @ U.T),
+                v,
+                torch.eye(len(w)).to(w),
+                torch.eye(len(w)).to(w),
+                w,
+                hidden=lambda pairs: pairs,
+            ),
+        ),
+        Mistake(
+            "query and key are multiplied; in additive attention they are added",
+            lambda q, k, v, W, U, w: _additive(
+                q, k, v, W, U, w, score=lambda pairs, w: torch.tanh((q @ W.T)[:, :, None] * (k @ U.T)[:, None]) @ w
+            ),
+        ),
+        Mistake(
+            "the scores are divided by their sum; a softmax takes the exponential of each first",
+            lambda *args: _additive(*args, weigh=lambda scores: scores / scores.sum(dim=-1, keepdim=True)),
         ),
     ),
 )

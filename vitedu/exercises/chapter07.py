@@ -121,6 +121,19 @@ RMS_NORM = Exercise(
             "the mean of the numbers is squared; square first, then take the mean",
             _rms_by(lambda x, eps: (x.mean(dim=-1, keepdim=True).square() + eps).sqrt()),
         ),
+        Mistake(
+            "the mean is subtracted above the line; RMSNorm leaves it in",
+            lambda x, gain, eps: gain * (x - x.mean(dim=-1, keepdim=True)) / (_mean_square(x) + eps).sqrt(),
+        ),
+        Mistake(
+            "the numbers are divided by `std`, which subtracts the mean first and knows no eps",
+            _rms_by(lambda x, eps: x.std(dim=-1, keepdim=True, correction=0)),
+        ),
+        Mistake(
+            "`std` subtracts the mean first, and eps stands outside the root; take √(mean square + eps)",
+            _rms_by(lambda x, eps: x.std(dim=-1, keepdim=True) + eps),
+        ),
+        Mistake("eps is fixed at 1e-6; use the argument `eps`", lambda x, gain, eps: rms_norm(x, gain, 1e-6)),
         Mistake("the tokens are divided by the gain; multiply by it", lambda x, gain, eps: rms_norm(x, 1 / gain, eps)),
     ),
 )
@@ -185,6 +198,10 @@ GELU_SLOPE = Exercise(
         Mistake(
             "the density is divided by 2π; it is divided by its root, √(2π)",
             lambda x: _cdf(x) + x * torch.exp(-x.square() / 2) / (2 * math.pi),
+        ),
+        Mistake(
+            "the density is divided by √π; it is divided by √(2π)",
+            lambda x: _cdf(x) + x * torch.exp(-x.square() / 2) / math.sqrt(math.pi),
         ),
         Mistake(
             "the √2 inside erf is missing: Φ(x) = (1 + erf(x/√2)) / 2",
@@ -287,6 +304,21 @@ COUNT_BLOCK = Exercise(
         Mistake(
             "the output projection is missing from the multiply–adds: queries, keys, values, output",
             _macs_as(lambda n, dim, hidden: n * (_linear(dim, hidden) - dim * dim) + 2 * n * n * dim),
+        ),
+        Mistake(
+            "the output projection is missing from both numbers: queries, keys, values, output",
+            lambda n, dim, hidden: (
+                count_block(n, dim, hidden)[0] - dim * dim - dim,
+                count_block(n, dim, hidden)[1] - n * dim * dim,
+            ),
+        ),
+        Mistake(
+            "the biases are in the multiply–adds; they are added without a product and stay out",
+            _macs_as(lambda n, dim, hidden: n * (_linear(dim, hidden) + 5 * dim + hidden) + 2 * n * n * dim),
+        ),
+        Mistake(
+            "the MLP's multiply–adds hold one of its two layers; each needs D times `hidden` for a token",
+            _macs_as(lambda n, dim, hidden: n * (_linear(dim, hidden) - dim * hidden) + 2 * n * n * dim),
         ),
         Mistake(
             "the order is parameters, then multiply–adds",
@@ -407,6 +439,19 @@ ADD_BRANCH = Exercise(
         ),
         Mistake("in evaluation the branch is left out; there every image takes it", _in_evaluation(lambda x, *_: x)),
         Mistake(
+            "x is scaled up with the branch; divide the branch alone by 1 - rate",
+            _in_training(lambda x, branch, keep, rate: (x + branch * keep) / (1 - rate)),
+        ),
+        Mistake(
+            "this is the form of the original paper, scaled in evaluation; here the branch is divided by 1 - rate in "
+            "training, and in evaluation it is taken as it is",
+            lambda x, branch, keep, rate, training: x + branch * (keep[:, None, None] if training else 1 - rate),
+        ),
+        Mistake(
+            "x and branch are swapped: the branch may be dropped, x never",
+            lambda x, branch, *rest: add_branch(branch, x, *rest),
+        ),
+        Mistake(
             "only the branch comes back; x has to be added",
             lambda x, *rest: add_branch(torch.zeros_like(x), *rest),
         ),
@@ -457,6 +502,11 @@ def _one_after_the_other(x: Tensor, norm: Layer, attention: Layer, mlp: Layer) -
 def _mlp_first(x: Tensor, norm: Layer, attention: Layer, mlp: Layer) -> Tensor:
     x = x + mlp(norm(x))
     return x + attention(norm(x))
+
+
+def _mlp_on_the_stream(x: Tensor, norm: Layer, attention: Layer, mlp: Layer) -> Tensor:
+    x = x + attention(norm(x))
+    return x + mlp(x)
 
 
 PARALLEL_BLOCK = Exercise(
@@ -511,6 +561,18 @@ PARALLEL_BLOCK = Exercise(
             lambda x, norm, attention, mlp: x + (attention(norm(x)) + mlp(norm(x))) / 2,
         ),
         Mistake(
+            "the sum is normalised once more; it goes on as it is",
+            lambda x, norm, attention, mlp: norm(parallel_block(x, norm, attention, mlp)),
+        ),
+        Mistake(
+            "the MLP reads the stream after attention, and without the LayerNorm; both branches read the same tokens",
+            _mlp_on_the_stream,
+        ),
+        Mistake(
+            "only the MLP is added; the branch of attention is missing",
+            lambda x, norm, attention, mlp: x + mlp(norm(x)),
+        ),
+        Mistake(
             "only attention is added; the MLP's branch is missing",
             lambda x, norm, attention, mlp: x + attention(norm(x)),
         ),
@@ -548,7 +610,7 @@ def _layer_case(dim: int, heads: int, hidden: int, dtype=torch.float32, seed: in
 
 
 def _layer_cases() -> list[Case]:
-    return [_layer_case(8, 2, 16), _layer_case(6, 3, 6, seed=1), _layer_case(4, 1, 12, torch.float64, seed=2)]
+    return [_layer_case(8, 2, 16), _layer_case(6, 3, 6, seed=1), _layer_case(9, 1, 12, torch.float64, seed=2)]
 
 
 def _pairs(returned: Any, args: tuple) -> Any:
@@ -639,6 +701,10 @@ CARRY_WEIGHTS = Exercise(
         Mistake(
             "the weights are transposed; both sides store them as (outputs, inputs)",
             _changed(lambda ours: {name: tensor.T if tensor.ndim == 2 else tensor for name, tensor in ours.items()}),
+        ),
+        Mistake(
+            "the weights of q, k and v are transposed; both sides store them as (outputs, inputs)",
+            _split_as(lambda joined: [part.T if part.ndim == 2 else part for part in joined.chunk(3)]),
         ),
         Mistake("the two LayerNorms are swapped; norm1 belongs to attention", _swapped("norm1", "norm2")),
         Mistake("the two layers of the MLP are swapped; linear1 is fc1", _swapped("mlp.fc1", "mlp.fc2")),
