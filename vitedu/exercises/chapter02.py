@@ -79,6 +79,14 @@ SELF_ATTENTION = Exercise(
             _self_attention_with(scale=lambda x, q: math.sqrt(x.shape[-2])),
         ),
         Mistake(
+            "the scores are divided by √d_v, from the width of the values; the score has d terms, the width of a query",
+            lambda x, W_q, W_k, W_v: _self_attention_with(scale=lambda x, q: math.sqrt(W_v.shape[1]))(x, W_q, W_k, W_v),
+        ),
+        Mistake(
+            "the scores are divided by √B, as len(q) is the batch; the width of a query is q.shape[-1]",
+            _self_attention_with(scale=lambda x, q: math.sqrt(len(q))),
+        ),
+        Mistake(
             "the scores are multiplied by √d; divide by it",
             _self_attention_with(scale=lambda x, q: 1 / math.sqrt(q.shape[-1])),
         ),
@@ -127,6 +135,10 @@ SELF_ATTENTION = Exercise(
         Mistake(
             "queries and keys come from the same matrix, W_q",
             _same_matrices(lambda W_q, W_k, W_v: (W_q, W_q, W_v)),
+        ),
+        Mistake(
+            "queries and keys come from the same matrix, W_k",
+            _same_matrices(lambda W_q, W_k, W_v: (W_k, W_k, W_v)),
         ),
     ),
 )
@@ -206,6 +218,10 @@ CAUSAL_PADDING_MASK = Exercise(
             _mask_from(lambda n, s, length: (s <= n) | (s < length)),
         ),
         Mistake(
+            "queries and keys are swapped: axis 1 counts the queries (rows), axis 2 the keys (columns)",
+            _mask_from(lambda n, s, length: (n <= s) & (n < length)),
+        ),
+        Mistake(
             "the mask holds numbers; leave it boolean, as the comparisons made it",
             _mask_from(lambda n, s, length: ((s <= n) & (s < length)).float()),
         ),
@@ -273,6 +289,11 @@ def _no_shift(scores: Tensor, mask: Tensor) -> Tensor:
     return (exps / exps.sum(dim=-1, keepdim=True)).masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
 
 
+def _no_shift_with_epsilon(scores: Tensor, mask: Tensor) -> Tensor:
+    exps = scores.exp() * mask
+    return exps / (exps.sum(dim=-1, keepdim=True) + 1e-9)
+
+
 def _shift_by_hidden_maximum(scores: Tensor, mask: Tensor) -> Tensor:
     exps = (scores - scores.amax(dim=-1, keepdim=True)).exp() * mask
     return (exps / exps.sum(dim=-1, keepdim=True)).masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
@@ -329,6 +350,11 @@ MASKED_SOFTMAX = Exercise(
             "softmax runs over the queries (dim=-2); each row, over the keys, has to sum to one: dim=-1", _over_queries
         ),
         Mistake("exp(200) overflows to inf; `softmax` subtracts the largest score first", _no_shift),
+        Mistake(
+            "exp(200) overflows to inf, and a small number added to the sum does not help; `softmax` subtracts the "
+            "largest score first",
+            _no_shift_with_epsilon,
+        ),
         Mistake(
             "the largest score is taken over the hidden keys as well, and if it is one of them, all others can vanish",
             _shift_by_hidden_maximum,
@@ -401,6 +427,10 @@ ADDITIVE_SCORES = Exercise(
         Mistake(
             "query and key are multiplied; in additive attention they are added",
             lambda q, k, W, U, w: torch.tanh((q @ W.T)[:, :, None] * (k @ U.T)[:, None]) @ w,
+        ),
+        Mistake(
+            "query and key are subtracted; in additive attention they are added",
+            lambda q, k, W, U, w: additive_scores(q, -k, W, U, w),
         ),
         Mistake(
             "the scores come out transposed, (B, S, N); queries are rows, keys are columns",
@@ -481,6 +511,14 @@ SOFTMAX_JACOBIAN = Exercise(
             lambda weights: weights[..., :, None] * (1 - weights[..., None, :]),
         ),
         Mistake("this is diag(a) alone; - a aᵀ is missing", torch.diag_embed),
+        Mistake(
+            "softmax is taken once more; what comes in are weights already",
+            lambda weights: softmax_jacobian(weights.softmax(dim=-1)),
+        ),
+        Mistake(
+            "the second term is one number, the dot product aᵀa; a aᵀ is a matrix, every weight times every weight",
+            lambda weights: torch.diag_embed(weights) - (weights * weights).sum(dim=-1)[..., None, None],
+        ),
     ),
 )
 
@@ -503,6 +541,11 @@ def _chunk_case(queries: int, keys: int, d: int, value: int, size: int, spread: 
     return Case((spread * q, k, v, size), **options)
 
 
+def _low_score_case() -> Case:
+    q, k, v = _random(2, (3, 4), (7, 4), (7, 2))
+    return Case((-200 * q.abs() - 100, k.abs() + 1, v, 3), label="q (3, 4), k (7, 4), v (7, 2), size = 3, low scores")
+
+
 def _chunk_cases() -> list[Case]:
     return [
         _chunk_case(3, 6, 4, 5, 2, gradient=True),
@@ -511,6 +554,7 @@ def _chunk_cases() -> list[Case]:
         _chunk_case(2, 4, 4, 4, 9),
         _chunk_case(5, 12, 6, 3, 5, dtype=torch.float64),
         _chunk_case(4, 8, 4, 3, 3, spread=200.0),
+        _low_score_case(),
     ]
 
 
@@ -520,6 +564,8 @@ def _streamed(
     parts: tuple[bool, bool] = (True, True),
     scale: Callable = math.sqrt,
     first: Callable = lambda scores: torch.full_like(scores[:, :1], -math.inf),
+    largest: Callable = lambda chunk: chunk.amax(dim=1, keepdim=True),
+    divide: bool = True,
 ) -> Callable:
     """The running softmax; `parts` says whether the running total and the running output are rescaled."""
 
@@ -528,12 +574,12 @@ def _streamed(
         top, total, out = first(scores), scores.new_zeros(len(q), 1), v.new_zeros(len(q), v.shape[1])
         for start in range(0, len(k) // size * size if whole_chunks_only else len(k), size):
             chunk = scores[:, start : start + size]
-            new = torch.maximum(top, chunk.amax(dim=1, keepdim=True))
+            new = torch.maximum(top, largest(chunk))
             exps, factor = (chunk - new).exp(), rescale(top, new)
             total = total * (factor if parts[0] else 1) + exps.sum(dim=1, keepdim=True)
             out = out * (factor if parts[1] else 1) + exps @ v[start : start + size]
             top = new
-        return out / total
+        return out / total if divide else out
 
     return answer
 
@@ -577,7 +623,9 @@ ATTEND_IN_CHUNKS = Exercise(
             _each_chunk(lambda outputs: torch.stack(outputs).sum(dim=0)),
         ),
         Mistake(
-            "only the last chunk is left: what came before it is overwritten", _each_chunk(lambda outputs: outputs[-1])
+            "only the last chunk is left: what came before is overwritten, or multiplied by exp(-inf) = 0 because the "
+            "largest score so far is not kept up to date",
+            _each_chunk(lambda outputs: outputs[-1]),
         ),
         Mistake("only the first chunk is used", _each_chunk(lambda outputs: outputs[0])),
         Mistake(
@@ -600,6 +648,23 @@ ATTEND_IN_CHUNKS = Exercise(
         Mistake(
             "the factor is upside down: exp(old - new), at most 1, and not exp(new - old)",
             _streamed(rescale=lambda old, new: (new - old).exp(), first=lambda scores: scores[:, :1]),
+        ),
+        Mistake(
+            "the factor is upside down, and exp(new - old) is inf in the first round; take exp(old - new), at most 1",
+            _streamed(rescale=lambda old, new: (new - old).exp()),
+        ),
+        Mistake(
+            "the largest score so far starts at 0, so that exp gives nothing but 0 where all scores are far below; "
+            "start at -inf",
+            _streamed(first=lambda scores: torch.zeros_like(scores[:, :1])),
+        ),
+        Mistake(
+            "the division by the sum of the exponentials is missing at the end",
+            _streamed(divide=False),
+        ),
+        Mistake(
+            "one maximum is taken over all queries; each query needs its own, or the rows far below it vanish",
+            _streamed(largest=lambda chunk: chunk.max()),
         ),
         Mistake(
             "a last chunk with fewer than `size` keys is left out: let the range end at len(k)",
