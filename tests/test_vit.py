@@ -68,6 +68,7 @@ CASES = {
     "non-square": {"image_size": (8, 12), "patch_size": (2, 6), "in_channels": 1},
     "normal": {"init": "normal"},
     "fixed positions": {"positions": "sincos2d"},
+    "pre-training head": {"representation_size": 6},
 }
 
 
@@ -81,6 +82,36 @@ def test_gradients_reach_every_parameter(changes):
             assert parameter.grad.abs().max() < 1e-5, name
         else:
             assert parameter.grad.view(len(parameter), -1).any(1).all(), name  # no row of a matrix is left out
+
+
+def test_the_pre_training_head_is_a_linear_layer_a_tanh_and_a_linear_layer():
+    model, batch = small(representation_size=9), images(2, 3, 8, 8)
+    hidden, tanh = model.pre_logits
+    assert (hidden.in_features, hidden.out_features, model.head.in_features) == (16, 9, 9)
+    assert isinstance(tanh, nn.Tanh)
+    between = torch.tanh(model.represent(batch) @ hidden.weight.T + hidden.bias)
+    torch.testing.assert_close(model(batch), between @ model.head.weight.T + model.head.bias)
+
+
+def test_h_14_with_its_pre_training_head_has_the_published_count():
+    with torch.device("meta"):
+        assert count_parameters(ViT(preset("H/14", representation_size=1280))) == 633_685_480
+
+
+@pytest.mark.parametrize("init", ["xavier", "normal", "torch"])
+@pytest.mark.parametrize("representation", [0, 9])
+def test_a_zero_head_gives_zero_scores_and_leaves_the_rest_as_it_starts(representation, init):
+    zero, plain = (small(zero_head=z, representation_size=representation, init=init) for z in (True, False))
+    assert torch.equal(zero(images(2, 3, 8, 8)), torch.zeros(2, 5))
+    for (name, a), b in zip(zero.named_parameters(), plain.parameters(), strict=True):
+        assert name.startswith("head.") or torch.equal(a, b), name
+
+
+def test_under_a_zero_head_the_first_gradient_reaches_the_head_alone():
+    model = small(zero_head=True)
+    nn.functional.cross_entropy(model(images_for(model, 3)), torch.arange(3)).backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad.any() == name.startswith("head."), name
 
 
 @pytest.mark.parametrize("changes", CASES.values(), ids=CASES.keys())
@@ -186,6 +217,7 @@ def test_a_config_is_frozen_and_can_be_changed_by_copy():
         ({"image_size": 0}, "size 0 is not a positive whole number"),
         ({"dim": 18}, "dim 18 is not divisible by num_heads 4; choose dim = h·d, d whole"),
         ({"depth": 0}, "depth is 0; it has to be at least 1"),
+        ({"representation_size": -1}, "representation_size is -1; use 0 for none, or the width D"),
         ({"num_classes": 0}, "num_classes is 0; it has to be at least 1"),
         ({"in_channels": -1}, "in_channels is -1; it has to be at least 1"),
         ({"dim": 0}, "dim is 0; it has to be at least 1"),

@@ -33,6 +33,8 @@ class ViTConfig:
     num_heads: int = 12  # h
     mlp_ratio: float = 4.0
     pool: str = "cls"  # what the classifier reads: the CLS token, or the mean over all patch tokens
+    representation_size: int = 0  # width of the pre-training head's hidden layer; 0 for the fine-tuning head, one layer
+    zero_head: bool = False  # whether the classifier starts at zero, as the paper fine-tunes (section 3.2)
     positions: str = "learned"
     position_std: float = 1.0  # at which learned positions start, and to which fixed ones are scaled: see chapter 9
     init: str = "xavier"
@@ -57,6 +59,8 @@ class ViTConfig:
         for name in ("in_channels", "num_classes", "dim", "depth", "num_heads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+        if self.representation_size < 0:
+            raise ValueError(f"representation_size is {self.representation_size}; use 0 for none, or the width D")
         for name in ("dropout", "attention_dropout", "drop_path"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} is outside [0, 1); it is a probability, 0 for none")
@@ -142,15 +146,20 @@ class ViT(nn.Module):
             drop_path=config.drop_path,
             eps=config.eps,
         )
-        self.head = nn.Linear(config.dim, config.num_classes)
+        hidden = config.representation_size
+        self.pre_logits = nn.Sequential(nn.Linear(config.dim, hidden), nn.Tanh()) if hidden else nn.Identity()
+        self.head = nn.Linear(hidden or config.dim, config.num_classes)
         initialise(self, config.init)
+        if config.zero_head:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> class scores before the softmax, (B, K)."""
-        return self.head(self.represent(images))  # (B, K)
+        return self.head(self.pre_logits(self.represent(images)))  # (B, K)
 
     def represent(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> the vector that the classifier reads, (B, D)."""
+        """(B, C, H, W) -> the vector that the head reads, (B, D)."""
         tokens = self.encode(images)  # (B, 1 + N, D), or (B, N, D) without CLS
         return tokens[:, 0] if self.config.pool == "cls" else tokens.mean(dim=1)  # (B, D)   ViT Eq. 4: y = LN(z_L^0)
 
