@@ -54,8 +54,8 @@ def draw_scenes(count: int, *, seed: int, image_size: Size = 64, most: int = 3) 
     """Draw `count` scenes of 1 to `most` objects, each number equally likely, on a dull background.
 
     Class, colour, texture, turn and place are random and independent; an object is about 9 to 22 pixels wide whatever
-    the canvas. Objects keep a gap of a pixel between their boxes. Where 24 random places were all taken, which is rare on
-    64×64 pixels, the later object covers part of the earlier one, and mask and box are those of the part in sight.
+    the canvas. Objects keep a gap of a pixel between their boxes. Where 24 random places were all taken, rare on 64×64
+    pixels, the later object covers part of the earlier one, and mask and box are those of the part in sight.
 
     Args:
         count: number of scenes N.
