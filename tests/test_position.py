@@ -6,6 +6,8 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from timm.layers import resample_abs_pos_embed
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from vitedu.position import KINDS, PositionEmbedding, interpolate_positions, sincos_1d, sincos_2d
 
@@ -82,6 +84,23 @@ def test_the_prefix_is_kept_and_the_patches_are_resized_as_a_picture(old, new, n
     torch.testing.assert_close(resized[num_prefix:].view(*new, 6), expected[0].permute(1, 2, 0))
 
 
+@pytest.mark.parametrize(("old", "new"), [(7, 12), (14, 24), (12, 7), (4, 4)])
+def test_the_torchvision_convention_is_torchvisions_own_function(old, new):
+    table = torch.randn(1 + old * old, 6)
+    theirs = interpolate_embeddings(16 * new, 16, {"encoder.pos_embedding": table[None].clone()})
+    expected = theirs["encoder.pos_embedding"][0]
+    torch.testing.assert_close(interpolate_positions(table, (old, old), (new, new)), expected, atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("num_prefix", [0, 1, 2])
+@pytest.mark.parametrize(("old", "new"), [*GRIDS, ((14, 14), (24, 24)), ((12, 12), (7, 7))])
+def test_the_timm_convention_is_timms_own_function(old, new, num_prefix):
+    table = torch.randn(num_prefix + old[0] * old[1], 6)
+    theirs = resample_abs_pos_embed(table[None], list(new), list(old), num_prefix)[0]
+    ours = interpolate_positions(table, old, new, num_prefix, "timm")
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-6)
+
+
 @pytest.mark.parametrize("convention", ["torchvision", "timm"])
 def test_the_same_grid_gives_the_same_table(convention):
     table = torch.randn(13, 6)
@@ -150,7 +169,7 @@ def test_the_embedding_adds_one_table_to_every_image(kind, num_prefix):
     embedding = PositionEmbedding((2, 3), 8, kind, num_prefix)
     tokens = torch.randn(4, num_prefix + 6, 8)
     added = embedding(tokens) - tokens
-    expected = torch.zeros(num_prefix + 6, 8) if kind == "none" else embedding.table
+    expected = torch.zeros(num_prefix + 6, 8) if kind == "none" else embedding.vectors()
     torch.testing.assert_close(added, expected.expand(4, -1, -1), atol=1e-6, rtol=0)
 
 
@@ -160,6 +179,37 @@ def test_a_learned_table_is_a_parameter_and_starts_at_its_std():
     assert dict(embedding.named_parameters()).keys() == embedding.state_dict().keys() == {"table"}
     assert abs(embedding.table.std() - 0.3) < 0.005  # one standard error of 25,664 draws is 0.0013
     assert abs(embedding.table.mean()) < 0.01
+
+
+@pytest.mark.parametrize("grid", [(2, 3), (4, 4), (1, 5)])
+def test_half_of_a_learned_2d_vector_is_its_rows_and_half_its_columns(grid):
+    embedding = PositionEmbedding(grid, 8, "learned2d", num_prefix=1, std=0.3)
+    shapes = {name: tuple(parameter.shape) for name, parameter in embedding.named_parameters()}
+    assert shapes == {"prefix": (1, 8), "rows": (grid[0], 4), "columns": (grid[1], 4)}
+    vectors = embedding.vectors()
+    assert torch.equal(vectors[:1], embedding.prefix)
+    for n, vector in enumerate(vectors[1:]):
+        row, column = divmod(n, grid[1])
+        assert torch.equal(vector, torch.cat([embedding.rows[row], embedding.columns[column]]))
+
+
+def test_a_learned_2d_vector_of_a_row_learns_from_all_tokens_of_that_row():
+    embedding = PositionEmbedding((2, 3), 4, "learned2d", num_prefix=1)
+    weights = torch.randn(7, 4)
+    (embedding(torch.zeros(1, 7, 4)) * weights).sum().backward()
+    patches = weights[1:].view(2, 3, 4)
+    torch.testing.assert_close(embedding.rows.grad, patches[..., :2].sum(1))
+    torch.testing.assert_close(embedding.columns.grad, patches[..., 2:].sum(0))
+
+
+def test_learned_2d_positions_start_at_their_std():
+    torch.manual_seed(0)
+    assert abs(PositionEmbedding((60, 60), 64, "learned2d", std=0.3).vectors().std() - 0.3) < 0.02
+
+
+def test_there_are_no_vectors_where_there_are_no_positions():
+    with pytest.raises(ValueError, match="positions 'none'; choose another kind"):
+        PositionEmbedding((2, 2), 8, "none").vectors()
 
 
 @pytest.mark.parametrize(("kind", "std"), [("sincos1d", 1.0), ("sincos2d", 1.0), ("sincos2d", 0.02)])
@@ -182,9 +232,10 @@ def test_a_fixed_table_cannot_be_trained_is_not_saved_and_moves_with_the_module(
 @pytest.mark.parametrize(
     ("kind", "dim", "message"),
     [
-        ("sine", 8, "positions 'sine' are not one of learned, sincos1d, sincos2d, none"),
+        ("sine", 8, "positions 'sine' are not one of learned, sincos1d, sincos2d, none, learned2d"),
         ("sincos1d", 7, "width 7 is not divisible by 2"),
         ("sincos2d", 6, "width 6 is not divisible by 4"),
+        ("learned2d", 7, "width 7 is not divisible by 2"),
     ],
 )
 def test_an_unknown_kind_or_an_impossible_width_is_refused(kind, dim, message):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-KINDS = ("learned", "sincos1d", "sincos2d", "none")
+KINDS = ("learned", "sincos1d", "sincos2d", "none", "learned2d")
 CONVENTIONS = ("torchvision", "timm")
 
 
@@ -80,7 +80,8 @@ class PositionEmbedding(nn.Module):
     Args:
         grid: patches down and across.
         dim: D.
-        kind: "learned" (one free vector per index), "sincos1d", "sincos2d" (fixed), or "none".
+        kind: "learned" (one free vector per index), "learned2d" (one per row and one per column, D/2 numbers each, laid
+            end to end: appendix D.4), "sincos1d", "sincos2d" (fixed), or "none".
         num_prefix: tokens before the patches; fixed tables give them zeros.
         std: standard deviation at which a learned table starts, and to which a fixed one is scaled.
 
@@ -103,11 +104,28 @@ class PositionEmbedding(nn.Module):
         tokens = grid[0] * grid[1]
         if kind == "learned":
             self.table = nn.Parameter(torch.randn(num_prefix + tokens, dim) * std)
+        elif kind == "learned2d":
+            self._learn_axes(dim, std)
         elif kind != "none":
             fixed = sincos_2d(grid, dim) if kind == "sincos2d" else sincos_1d(torch.arange(tokens), dim)
             scaled = fixed * (std * 2**0.5)  # sines and cosines have a root mean square of 1/√2
             self.register_buffer("table", torch.cat([torch.zeros(num_prefix, dim), scaled]), persistent=False)
 
+    def _learn_axes(self, dim: int, std: float) -> None:
+        if dim % 2:
+            raise ValueError(f"width {dim} is not divisible by 2; row and column take half of it each")
+        self.prefix = nn.Parameter(torch.randn(self.num_prefix, dim) * std)
+        self.rows, self.columns = (nn.Parameter(torch.randn(side, dim // 2) * std) for side in self.grid)
+
+    def vectors(self) -> Tensor:
+        """What is added to each token, (num_prefix + N, D); ValueError if the kind is "none"."""
+        if self.kind == "none":
+            raise ValueError("there are no vectors to look at with positions 'none'; choose another kind")
+        if self.kind != "learned2d":
+            return self.table
+        halves = self.rows[:, None].expand(*self.grid, -1), self.columns.expand(*self.grid, -1)
+        return torch.cat([self.prefix, torch.cat(halves, dim=2).flatten(0, 1)])  # (num_prefix + N, D)
+
     def forward(self, tokens: Tensor) -> Tensor:
-        """(B, num_prefix + N, D) -> (B, num_prefix + N, D), the table added."""
-        return tokens if self.kind == "none" else tokens + self.table  # ViT Eq. 1: + E_pos
+        """(B, num_prefix + N, D) -> (B, num_prefix + N, D), one vector added to each token."""
+        return tokens if self.kind == "none" else tokens + self.vectors()  # ViT Eq. 1: + E_pos

@@ -43,6 +43,10 @@ COUNT_ATTENTION = Exercise(
             lambda D, h, bias: 3 * D * D + (3 * D if bias else 0),
         ),
         Mistake(
+            "the weights of the output projection are missing, D × D more",
+            lambda D, h, bias: 3 * D * D + (4 * D if bias else 0),
+        ),
+        Mistake(
             "the output projection has no bias here; it has one of length D, as the other three have",
             lambda D, h, bias: 4 * D * D + (3 * D if bias else 0),
         ),
@@ -138,6 +142,10 @@ SHIFT_RIGHT = Exercise(
         Mistake(
             "the batch is shifted, not the sequence: the last axis counts positions",
             lambda targets, start: F.pad(targets[:-1], (0, 0, 1, 0), value=start),
+        ),
+        Mistake(
+            "the first input is 0, whatever the start symbol is; put `start` there",
+            lambda targets, start: F.pad(targets[:, :-1], (1, 0), value=0),
         ),
         Mistake(
             "the symbols have become floats; `torch.full_like` keeps the type of `targets`",
@@ -267,6 +275,10 @@ MULTI_HEAD = Exercise(
             _heads_by(split="b n (d h) -> b h n d"),
         ),
         Mistake(
+            "the width is split and merged as (d, h): head i takes every h-th number instead of the i-th slice",
+            _heads_by(split="b n (d h) -> b h n d", merge="b h n d -> b n (d h)"),
+        ),
+        Mistake(
             "there is one head only: q, k and v are never split",
             lambda q, k, v, num_heads: F.scaled_dot_product_attention(q, k, v),
         ),
@@ -365,6 +377,10 @@ BLOCK_FLOPS = Exercise(
         Mistake(
             "the height stands for both sides; an image need not be square",
             _flops_of(_right_flops, lambda H, W, P: (H // P) ** 2),
+        ),
+        Mistake(
+            "a CLS token is counted; here the patches are all the tokens there are",
+            _flops_of(_right_flops, lambda H, W, P: (H // P) * (W // P) + 1),
         ),
         Mistake(
             "`/` always gives a float in Python; `//` divides whole numbers",

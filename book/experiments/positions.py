@@ -1,0 +1,114 @@
+"""What position embeddings are for, and from which token to read: small ViTs (5 min on one core).
+
+On `shapes`, five kinds of positions on two questions: in which quarter of the picture the object's centre lies, and
+which colour it has. On `digits`, the CLS token against the mean of the patches at three learning rates, and CLS tokens
+that start at three sizes. Accuracies are those on validation images.
+"""
+
+from dataclasses import replace
+
+import torch
+from _common import Start, read_seeds, record, spread
+from torch import Tensor, nn
+
+from vitedu.data import Dataset, Split, load
+from vitedu.data.shapes import COLOURS, load_shapes
+from vitedu.recipes import recipe
+from vitedu.train import TrainConfig, fit
+from vitedu.vit import ViT, ViTConfig
+
+KINDS = ("none", "learned", "learned2d", "sincos1d", "sincos2d")
+QUARTERS = ("top left", "top right", "bottom left", "bottom right")
+COUNTS = (2_400, 1_200, 120)  # training, validation and test pictures; the last are not looked at
+VIT = ViTConfig(image_size=32, patch_size=4, dim=32, depth=2, num_heads=2)
+TRAIN = TrainConfig(batch_size=64, lr=3e-3)
+EPOCHS = {"where": 8, "colour": 3}  # the second question is answered after three
+RATES = (5e-4, 2e-3, 8e-3)
+CLS_STDS = (0.0, 0.02, 1.0)
+
+
+def quarter(masks: Tensor) -> Tensor:
+    """In which quarter of the picture the centre of each object lies, in raster order: (N, H, W) -> (N,)."""
+    height, width = masks.shape[1:]
+    area = masks.sum(dim=(1, 2))
+    row = (masks.sum(dim=2) * torch.arange(height)).sum(dim=1) / area  #   (N,)
+    column = (masks.sum(dim=1) * torch.arange(width)).sum(dim=1) / area  # (N,)
+    return 2 * (row > (height - 1) / 2).long() + (column > (width - 1) / 2).long()
+
+
+def questions(shapes: Dataset) -> dict[str, Dataset]:
+    """The same pictures with other labels: where the object is, and which colour it has."""
+
+    def relabelled(names: tuple[str, ...], label) -> Dataset:
+        splits = {n: getattr(shapes, n) for n in ("train", "val", "test")}
+        changed = {name: Split(split.images, label(split)) for name, split in splits.items()}
+        return replace(shapes, class_names=names, **changed)
+
+    return {
+        "where": relabelled(QUARTERS, lambda split: quarter(split.masks)),
+        "colour": relabelled(COLOURS, lambda split: split.cues["colour"]),
+    }
+
+
+def accuracy(model: nn.Module, data: Dataset, training: TrainConfig) -> float:
+    """Validation accuracy after training, as a share."""
+    return fit(model, data, training, shown=False)[-1]["accuracy"]
+
+
+def of_kinds(seeds: list[int]) -> list[dict]:
+    """Five kinds of positions on both questions."""
+    rows = []
+    for task, data in questions(load_shapes(counts=COUNTS)).items():
+        for kind in KINDS:
+            config = replace(VIT, num_classes=len(data.class_names), positions=kind)
+            training = replace(TRAIN, epochs=EPOCHS[task])
+            rows.append({"part": "positions", "task": task, "kind": kind, **run(config, data, training, seeds)})
+            show(rows[-1])
+    return rows
+
+
+def of_readers(seeds: list[int]) -> list[dict]:
+    """CLS against mean pooling by learning rate, and the size at which CLS starts."""
+    rows, data = [], load("digits")
+    for lr in RATES:
+        for pool in ("cls", "mean"):
+            config, training = recipe(data, "tiny", {"depth": 2, "pool": pool}, {"lr": lr, "epochs": 10})
+            rows.append({"part": "reading", "lr": lr, "pool": pool, **run(config, data, training, seeds)})
+            show(rows[-1])
+    config, training = recipe(data, "tiny", {"depth": 2}, {"epochs": 10})
+    for std in CLS_STDS:
+        rows.append({"part": "start", "cls_std": std, **run(config, data, training, seeds, std)})
+        show(rows[-1])
+    return rows
+
+
+def run(
+    config: ViTConfig, data: Dataset, training: TrainConfig, seeds: list[int], cls_std: float | None = None
+) -> dict:
+    """{"accuracy": mean, std and values over the seeds}; CLS starts at `cls_std` if that is given."""
+    values = []
+    for seed in seeds:
+        torch.manual_seed(seed)
+        model = ViT(config)
+        if cls_std is not None:
+            nn.init.normal_(model.cls_token, std=cls_std)
+        values.append(accuracy(model, data, replace(training, seed=seed)))
+    return {"accuracy": spread(values)}
+
+
+def show(row: dict) -> None:
+    """One line for a row."""
+    setting = ", ".join(f"{key} {value}" for key, value in row.items() if key != "accuracy")
+    print(f"{setting:45} {100 * row['accuracy']['mean']:5.1f} ± {100 * row['accuracy']['std']:.1f} %", flush=True)
+
+
+def main() -> None:
+    start, seeds = Start.now(), read_seeds(__doc__, 3)
+    torch.set_num_threads(1)
+    rows = of_kinds(seeds) + of_readers(seeds)
+    sources = [load_shapes(counts=COUNTS).describe(), load("digits").describe()]
+    record("positions", "validation accuracy by kind of position, by pooling and by start of CLS", sources, rows, start)
+
+
+if __name__ == "__main__":
+    main()
