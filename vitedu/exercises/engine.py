@@ -47,7 +47,8 @@ def progress(chapter: int | None = None) -> None:
 def _judge(exercise_id: str, answer: Any, seconds: float) -> str:
     exercises = all_exercises()
     if exercise_id not in exercises:
-        return f"there is no such exercise; there are {', '.join(exercises)}"
+        same_chapter = [known for known in exercises if known.split(".")[0] == str(exercise_id).split(".")[0]]
+        return f"there is no such exercise; there are {', '.join(same_chapter or exercises)}"
     with global_state_kept():
         trial = Trial(exercises[exercise_id], answer)
         try:
