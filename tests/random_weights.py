@@ -14,7 +14,7 @@ def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
         parameter.data = torch.randn(parameter.shape, generator=generator) / math.sqrt(fan_in)
         if "norm" in name or "ln" in name:
             parameter.data += 0.5
-    return module.eval()
+    return module
 
 
 def random_images(*shape: int) -> Tensor:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.masks import some_mask
 from vitedu.additive import AdditiveAttention
 
 B, N, S, DQ, DK, DV, HIDDEN = 2, 3, 5, 4, 6, 7, 8
@@ -21,13 +22,6 @@ def layer() -> AdditiveAttention:
 def qkv():
     torch.manual_seed(1)
     return torch.randn(B, N, DQ), torch.randn(B, S, DK), torch.randn(B, S, DV)
-
-
-def some_mask(*shape: int) -> torch.Tensor:
-    """Random, and its first query may look nowhere."""
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.6
-    mask[..., 0, :] = False
-    return mask
 
 
 MASKS = {

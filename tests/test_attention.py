@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.masks import some_mask
 from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
 
 B, HEADS, N, M, WIDTH, VALUE_WIDTH = 2, 3, 5, 7, 4, 6
@@ -17,13 +18,6 @@ def qkv():
     torch.manual_seed(0)
     shapes = [(B, HEADS, N, WIDTH), (B, HEADS, M, WIDTH), (B, HEADS, M, VALUE_WIDTH)]
     return [torch.randn(shape, requires_grad=True) for shape in shapes]
-
-
-def some_mask(*shape: int) -> torch.Tensor:
-    """Random, and its first query may look nowhere."""
-    mask = torch.rand(shape, generator=torch.Generator().manual_seed(1)) < 0.6
-    mask[..., 0, :] = False
-    return mask
 
 
 MASKS = {

@@ -15,6 +15,8 @@ CHANGES = [
     {},
     {"pool": "mean"},
     {"positions": "sincos2d"},
+    {"positions": "learned2d"},
+    {"positions": "learned2d", "pool": "mean"},
     {"positions": "none", "pool": "mean"},
     {"norm": "post"},
     {"representation_size": 9},

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vitedu.data.shapes import CHUNK, COLOURS, SHAPES, TEXTURES, _distance, draw_shapes, load_shapes
+from vitedu.data.shapes import CHUNK, COLOURS, SHAPES, TEXTURES, distance_to, draw_shapes, load_shapes
 
 
 def grow(masks: torch.Tensor, by: int = 1) -> torch.Tensor:
@@ -143,7 +143,7 @@ def test_neither_area_nor_brightness_gives_the_class_away():
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_outline_encloses_the_area_of_the_unit_circle(shape):
     x, y = torch.meshgrid(*[torch.linspace(-2, 2, 2_001)] * 2, indexing="ij")
-    area = (_distance(shape, x, y) < 0).float().mean() * 4**2
+    area = (distance_to(shape, x, y) < 0).float().mean() * 4**2
     assert abs(area - math.pi) < 0.01
 
 
@@ -154,7 +154,7 @@ def test_polygons_equal_their_half_plane_form():
         apothem = math.sqrt(math.pi / (sides * math.tan(math.pi / sides)))
         normals = [(2 * i + 1) * math.pi / sides for i in range(sides)]
         planes = torch.stack([x * math.cos(a) + y * math.sin(a) - apothem for a in normals])
-        torch.testing.assert_close(_distance(shape, x, y), planes.amax(0))
+        torch.testing.assert_close(distance_to(shape, x, y), planes.amax(0))
 
 
 def test_the_ring_alone_has_a_hole():

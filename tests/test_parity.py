@@ -1,28 +1,16 @@
 """Equality with the implementations that others published, under the same weights, all of them random."""
 
-import math
-
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
+from tests.random_weights import randomise
 from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
 from vitedu.block import Encoder, EncoderBlock
 from vitedu.position import interpolate_positions
 from vitedu.vit import ViT, ViTConfig, count_parameters, preset
-
-
-def randomise(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Give every parameter, also norms, biases, CLS and positions, random values that keep activations near one."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, parameter in module.named_parameters():
-        fan_in = parameter[0].numel() if parameter.ndim in (2, 4) else 4
-        parameter.data = torch.randn(parameter.shape, generator=generator) / math.sqrt(fan_in)
-        if "norm" in name or "ln" in name:
-            parameter.data += 0.5
-    return module
 
 
 def random_tensor(*shape: int, seed: int = 1) -> Tensor:

@@ -4,12 +4,10 @@ Bahdanau, Cho and Bengio, "Neural Machine Translation by Jointly Learning to Ali
 section 3.1 and appendix A.1.2, arXiv:1409.0473.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 
-from vitedu.attention import _check_mask
+from vitedu.attention import masked_softmax
 
 
 class AdditiveAttention(nn.Module):
@@ -48,14 +46,9 @@ class AdditiveAttention(nn.Module):
             TypeError: the mask is not boolean.
         """
         self.check_shapes(q, k, v)
-        _check_mask(mask)
         pairs = self.q_proj(q).unsqueeze(-2) + self.k_proj(k).unsqueeze(-3)  # (B, N, S, hidden)
         scores = self.score(torch.tanh(pairs)).squeeze(-1)  #                  (B, N, S)
-        if mask is not None:
-            scores = scores.masked_fill(~mask, -math.inf)
-        weights = scores.softmax(dim=-1)
-        if mask is not None:  # a row of -inf has no softmax; nothing to look at means nothing returned
-            weights = weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+        weights = masked_softmax(scores, mask)  #                              (B, N, S)
         return weights @ v, weights  # (B, N, Dv), (B, N, S)
 
     def check_shapes(self, q: Tensor, k: Tensor, v: Tensor) -> None:

@@ -28,14 +28,23 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
         TypeError: the mask is not boolean.
     """
     _check_shapes(q, k, v)
-    _check_mask(mask)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., N, S)   Eq. 1
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    weights = scores.softmax(dim=-1)
-    if mask is not None:  # a row of -inf has no softmax: 0/0 is nan. Nothing to look at means nothing returned.
-        weights = weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
+    weights = masked_softmax(scores, mask)
     return weights @ v, weights  # (..., N, d_v), (..., N, S)
+
+
+def masked_softmax(scores: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Scores (..., N, S) -> weights of the same shape, zero where the mask is False; each row sums to one.
+
+    A query that may look nowhere gets a row of zeros. TypeError or ValueError if the mask is not boolean or has a
+    single axis.
+    """
+    if mask is None:
+        return scores.softmax(dim=-1)
+    check_mask(mask)
+    weights = scores.masked_fill(~mask, -math.inf).softmax(dim=-1)
+    # a row of -inf has no softmax: 0/0 is nan. Nothing to look at means nothing returned.
+    return weights.masked_fill(~mask.any(dim=-1, keepdim=True), 0.0)
 
 
 def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
@@ -45,7 +54,8 @@ def _check_shapes(q: Tensor, k: Tensor, v: Tensor) -> None:
         raise ValueError(f"{k.shape[-2]} keys but {v.shape[-2]} values; every key needs exactly one value")
 
 
-def _check_mask(mask: Tensor | None) -> None:
+def check_mask(mask: Tensor | None) -> None:
+    """TypeError if a mask is not boolean, ValueError if it has a single axis; None is a mask of True everywhere."""
     if mask is not None and mask.dtype != torch.bool:
         raise TypeError(f"mask has dtype {mask.dtype}; pass booleans, True where a query may look")
     if mask is not None and mask.ndim < 2:
@@ -83,7 +93,7 @@ class MultiHeadAttention(nn.Module):
 
         TypeError or ValueError if the mask is not boolean or has a single axis.
         """
-        _check_mask(mask)
+        check_mask(mask)
         source = x if context is None else context
         q = self.split_heads(self.q_proj(x))  #      (B, h, N, d)
         k = self.split_heads(self.k_proj(source))  # (B, h, S, d)

@@ -104,12 +104,14 @@ class EncoderBlock(nn.Module):
         return self.drop_path(self.dropout(self.attention(x, mask=mask)))
 
 
-class Encoder(nn.Module):
-    """`depth` encoder blocks; with pre-norm a last LayerNorm, since nothing else normalises the residual stream.
+class Stack(nn.Module):
+    """`depth` blocks of one kind; with pre-norm a last LayerNorm, since nothing else normalises the residual stream.
 
     `drop_path` is the rate of the last block; it grows linearly with depth (Huang et al. 2016, section 3).
     The other arguments are those of `EncoderBlock`.
     """
+
+    kind: type[nn.Module]  # of the blocks, set by a subclass
 
     def __init__(
         self,
@@ -127,9 +129,15 @@ class Encoder(nn.Module):
         # differs from the paper: the first block of several is never dropped, as in the DeiT code
         rates = [drop_path * index / (depth - 1) for index in range(depth)] if depth > 1 else [drop_path]
         self.blocks = nn.ModuleList(
-            EncoderBlock(dim, num_heads, mlp_ratio, norm, dropout, attention_dropout, rate, eps) for rate in rates
+            self.kind(dim, num_heads, mlp_ratio, norm, dropout, attention_dropout, rate, eps) for rate in rates
         )
         self.norm = nn.LayerNorm(dim, eps=eps) if norm == "pre" else nn.Identity()
+
+
+class Encoder(Stack):
+    """A stack of `EncoderBlock`s."""
+
+    kind = EncoderBlock
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, N, D), mask broadcasting to (B, h, N, N) or None -> (B, N, D)."""

@@ -30,10 +30,9 @@ def block_macs(tokens: int, dim: int, mlp_ratio: float = 4.0) -> int:
 
 def vit_parameters(config: ViTConfig) -> int:
     """Numbers that a `ViT` of this configuration learns."""
-    D, learned = config.dim, config.positions == "learned"
-    patches, tokens = math.prod(config.grid), _tokens(config)
+    D = config.dim
     embedding = _patch_numbers(config) * D + D
-    prefix = (tokens - patches) * D + (tokens * D if learned else 0)  # CLS, and a position for every token
+    prefix = (D if config.pool == "cls" else 0) + _position_numbers(config)
     norm = 2 * D if config.norm == "pre" else 0
     return embedding + prefix + config.depth * block_parameters(D, config.mlp_ratio) + norm + _head(config, bias=1)
 
@@ -48,6 +47,14 @@ def vit_macs(config: ViTConfig) -> int:
 def _patch_numbers(config: ViTConfig) -> int:
     """C·P·P."""
     return config.in_channels * math.prod(pair(config.patch_size))
+
+
+def _position_numbers(config: ViTConfig) -> int:
+    """A vector for every token; "learned2d" has half a one for every row and every column, and one for CLS."""
+    if config.positions == "learned":
+        return _tokens(config) * config.dim
+    prefix = config.dim if config.pool == "cls" else 0
+    return sum(config.grid) * config.dim // 2 + prefix if config.positions == "learned2d" else 0
 
 
 def _tokens(config: ViTConfig) -> int:

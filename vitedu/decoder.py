@@ -7,7 +7,7 @@ pre-norm as in `vitedu.block`. Without a mask, all tokens are decoded at once, a
 from torch import Tensor, nn
 
 from vitedu.attention import MultiHeadAttention
-from vitedu.block import MLP, NORMS, DropPath
+from vitedu.block import MLP, NORMS, DropPath, Stack
 
 
 class DecoderBlock(nn.Module):
@@ -78,31 +78,10 @@ class DecoderBlock(nn.Module):
         return self.drop_path(self.dropout(self.cross_attention(x, memory, mask=mask)))
 
 
-class Decoder(nn.Module):
-    """`depth` decoder blocks that all read the same memory; with pre-norm a last LayerNorm, as in `Encoder`.
+class Decoder(Stack):
+    """A stack of `DecoderBlock`s that all read the same memory."""
 
-    `drop_path` is the rate of the last block; it grows linearly with depth. The other arguments are those of
-    `DecoderBlock`.
-    """
-
-    def __init__(
-        self,
-        depth: int,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        norm: str = "pre",
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        eps: float = 1e-6,
-    ):
-        super().__init__()
-        rates = [drop_path * index / (depth - 1) for index in range(depth)] if depth > 1 else [drop_path]
-        self.blocks = nn.ModuleList(
-            DecoderBlock(dim, num_heads, mlp_ratio, norm, dropout, attention_dropout, rate, eps) for rate in rates
-        )
-        self.norm = nn.LayerNorm(dim, eps=eps) if norm == "pre" else nn.Identity()
+    kind = DecoderBlock
 
     def forward(
         self, x: Tensor, memory: Tensor, mask: Tensor | None = None, memory_mask: Tensor | None = None

@@ -37,7 +37,7 @@ def draw_faces(pairs: int, *, seed: int, side: int = 32, aligned: bool = True) -
         part = torch.tensor(ARRANGEMENTS)[chosen, place]  # (N,)
         centre_y, centre_x = top + (1.5 + row) * cell, left + (1.5 + column) * cell
         coverage += _cover(part, centre_y, centre_x, cell * (0.8 + 0.2 * uniform[:, 3]), side)
-    ground, paint = (drawing._rgb(*u.T) for u in _colours(uniform[:, 4:]))  # (N, 3, 1, 1)
+    ground, paint = (drawing.rgb(*u.T) for u in _colours(uniform[:, 4:]))  # (N, 3, 1, 1)
     picture = ground + coverage[:, None] * (paint - ground)  # (N, 3, H, W)
     return Split((picture * 255).round().to(torch.uint8), (chosen == 0).long())
 
@@ -60,7 +60,7 @@ def _cover(part: Tensor, centre_y: Tensor, centre_x: Tensor, scale: Tensor, side
     for kind, (shape, size) in enumerate([("ring", 0.3), ("triangle", 0.27), ("ring", 0.36)]):
         of = part == kind
         up = -y[of] - (0.18 if kind == MOUTH else 0)
-        distance[of] = size * drawing._distance(shape, up / size, x[of] / size)  # a triangle's tip points up
+        distance[of] = size * drawing.distance_to(shape, up / size, x[of] / size)  # a triangle's tip points up
         if kind == MOUTH:  # the lower half of a ring: a smile
             distance[of] = torch.maximum(distance[of], up)
     return (0.5 - distance * scale[:, None, None]).clamp(0, 1)

@@ -126,12 +126,12 @@ def _coverage(across: Tensor, down: Tensor, pixels: Tensor, labels: Tensor) -> T
     for label, shape in enumerate(SHAPES):
         of_class = labels == label
         scale = radius[of_class, None, None]
-        distance = _distance(shape, across[of_class] / scale, down[of_class] / scale)
+        distance = distance_to(shape, across[of_class] / scale, down[of_class] / scale)
         coverage[of_class] = (0.5 - distance * pixels[of_class, None, None]).clamp(0, 1)
     return coverage
 
 
-def _distance(shape: str, x: Tensor, y: Tensor) -> Tensor:
+def distance_to(shape: str, x: Tensor, y: Tensor) -> Tensor:
     """Signed distance to the outline, negative inside. Every shape has the area π of the unit circle."""
     length = torch.hypot(x, y)
     if shape == "circle":
@@ -177,10 +177,10 @@ def _tone(across: Tensor, down: Tensor, textures: Tensor, phase: Tensor, noise: 
 def _colour(colours: Tensor, uniform: Tensor) -> Tensor:
     """RGB of each object (N, 3, 1, 1): a bright hue of its class, varied a little."""
     hue = (colours + 0.4 * (uniform[:, 0] - 0.5)) / len(COLOURS)
-    return _rgb(hue, 0.75 + 0.25 * uniform[:, 1], 0.8 + 0.15 * uniform[:, 2])
+    return rgb(hue, 0.75 + 0.25 * uniform[:, 1], 0.8 + 0.15 * uniform[:, 2])
 
 
-def _rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
+def rgb(hue: Tensor, saturation: Tensor, value: Tensor) -> Tensor:
     """Hue, saturation, value (N,), each 0 to 1 -> red, green, blue (N, 3, 1, 1)."""
     ramp = ((hue[:, None] * 6 + torch.tensor([0.0, 4.0, 2.0])) % 6 - 3).abs() - 1  # (N, 3)
     return (value[:, None] * (1 - saturation[:, None] * (1 - ramp.clamp(0, 1))))[:, :, None, None]
@@ -194,7 +194,7 @@ def _background(size: tuple[int, int], uniform: Tensor) -> Tensor:
         angle, phase = 2 * math.pi * uniform[:, 2 * i], 2 * math.pi * uniform[:, 2 * i + 1]
         axis = angle.cos()[:, None, None] * x + angle.sin()[:, None, None] * y[:, None]
         wave = wave + 0.06 * (5 * axis + phase[:, None, None]).sin()
-    return _rgb(uniform[:, 4], 0.3 * uniform[:, 5], 0.25 + 0.35 * uniform[:, 6]) + wave[:, None]
+    return rgb(uniform[:, 4], 0.3 * uniform[:, 5], 0.25 + 0.35 * uniform[:, 6]) + wave[:, None]
 
 
 def _draw_bars(picture: Tensor, uniform: Tensor, bars: int) -> Tensor:
@@ -207,6 +207,6 @@ def _draw_bars(picture: Tensor, uniform: Tensor, bars: int) -> Tensor:
         cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
         length, breadth = (0.05 + 0.1 * u[:, 3])[:, None, None], (0.015 + 0.025 * u[:, 4])[:, None, None]
         distance = torch.maximum((cos * dx + sin * dy).abs() - length, (cos * dy - sin * dx).abs() - breadth)
-        paint = _rgb(u[:, 5], 0.6 * torch.ones(len(u)), 0.35 + 0.4 * u[:, 6])
+        paint = rgb(u[:, 5], 0.6 * torch.ones(len(u)), 0.35 + 0.4 * u[:, 6])
         picture = picture + (0.5 - distance * side).clamp(0, 1)[:, None] * (paint - picture)
     return picture
