@@ -30,7 +30,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "CBAM": lambda: ResNet(CONFIG, lambda channels: CBAM(channels, REDUCTION)),
     "BoTNet": lambda: botnet(CONFIG, IMAGE_SIZE),
 }
-RATES = (0.01, 0.02, 0.04)
+RATES = (0.0025, 0.005, 0.01, 0.02)
 COUNTS = (1_200, 500, 2_000)  # pictures to train on, to choose the rate by, and to report
 EPOCHS, BATCH_SIZE = 16, 32
 
