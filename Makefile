@@ -20,7 +20,7 @@ help:
 	@echo "make test                check the code, run all tests, re-run every chapter"
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
 	@echo "make results [NAME=...]  list the scripts behind the recorded results, or run one"
-	@echo "make bench               time loading and training; print what is promised beside it"
+	@echo "make bench               time loading and training beside what is promised, and the model beside its peers"
 	@echo "make alone [CHAPTER=05] run the chapters as Colab does: one file, an empty folder, a fresh environment"
 	@echo "make address REPO=https://github.com/OWNER/NAME  change the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
@@ -59,7 +59,7 @@ results: $(READY)
 
 bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
-	@$(RUN) book/tools/bench.py
+	@$(RUN) book/tools/bench.py; kept=$$?; echo; $(RUN) book/tools/bench_models.py && exit $$kept
 
 alone: $(READY)
 	@echo "Running each chapter alone, in an environment without vitedu"

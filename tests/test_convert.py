@@ -16,7 +16,7 @@ from torchvision.models import VisionTransformer
 from torchvision.models.vision_transformer import ConvStemConfig
 
 from tests.random_weights import random_images, randomise
-from vitedu.convert import load_timm, load_torchvision
+from vitedu.pretrained import load_timm, load_torchvision
 
 SIZES = {"embed_dim": 192, "depth": 2, "num_heads": 3, "num_classes": 5, "img_size": 16, "patch_size": 4}
 

@@ -1,7 +1,10 @@
-"""Trained weights that ship with the book: `load(name)` gives the model, ready to use.
+"""Models that somebody has trained: the book's own, which ship with it, and those that others published.
 
-Each is three files in vitedu/weights/, written by a script in book/experiments/: NAME.safetensors with the
-tensors in half precision, NAME.json with the model's class and config and the SHA-256 of the tensors, and the card
+`load(name)` gives one of the book's, ready to use; `load_torchvision` and `load_timm` make a `ViT` of published
+weights (`vitedu.convert` has them).
+
+Each of the book's is three files in vitedu/weights/, written by a script in book/experiments/: NAME.safetensors with
+the tensors in half precision, NAME.json with the model's class and config and the SHA-256 of the tensors, and the card
 NAME.md.
 """
 
@@ -16,9 +19,12 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from vitedu.checkpoint import CheckpointError
+from vitedu.convert import load_timm, load_torchvision
 from vitedu.detr import DETR, DETRConfig
 from vitedu.files import write_whole
 from vitedu.vit import ViT, ViTConfig
+
+__all__ = ["available", "describe", "load", "load_timm", "load_torchvision", "save"]
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 MODELS = {"DETR": (DETR, DETRConfig), "ViT": (ViT, ViTConfig)}
