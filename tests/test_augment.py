@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional as TF
 
-from vitedu.augment import Augment, normalise, random_crop, random_erase, random_flip
+from vitedu.augment import Augment, normalise, random_crop, random_erase, random_flip, random_zoom
 
 SIZES = [(3, 8, 8), (1, 6, 9), (5, 7, 4)]
 
@@ -192,3 +192,38 @@ def test_each_field_switches_its_own_change_and_the_default_changes_nothing():
 def test_impossible_settings_are_refused(fields, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         Augment(**fields)
+
+
+def ramps(count: int, H: int, W: int) -> torch.Tensor:
+    """Pictures whose two channels are the row and the column of a pixel's centre, as shares of the sides."""
+    y, x = (torch.arange(H) + 0.5) / H, (torch.arange(W) + 0.5) / W
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(count, 2, H, W).contiguous()
+
+
+def windows(zoomed: torch.Tensor) -> torch.Tensor:
+    """The window (top, left, height, width) behind each zoomed ramp, as shares of the sides, from its inner pixels."""
+    _, _, H, W = zoomed.shape
+    rows, columns = zoomed[:, 0, 2:-2, W // 2], zoomed[:, 1, H // 2, 2:-2]
+    height, width = (rows[:, 1] - rows[:, 0]) * H, (columns[:, 1] - columns[:, 0]) * W
+    return torch.stack([rows[:, 0] - 2.5 / H * height, columns[:, 0] - 2.5 / W * width, height, width], dim=1)
+
+
+def test_a_zoom_is_a_straight_window_of_the_area_it_may_have():
+    pictures = ramps(2_000, 16, 24)
+    top, left, height, width = windows(random_zoom(pictures, 0.36)).T
+    area, ratio = height * width, height / width
+    assert area.min() > 0.63  # 0.64, up to the rounding of float32
+    assert area.max() <= 1.0 + 1e-4
+    assert area.mean().item() == pytest.approx(0.82, abs=0.01)  # evenly spread, but where a side would stick out
+    assert ratio.min() > 0.899
+    assert ratio.max() < 1.112
+    assert min(top.min(), left.min()) > -1e-4
+    assert max((top + height).max(), (left + width).max()) < 1 + 1e-4
+
+
+def test_the_smallest_zoom_changes_nothing_inside():
+    pictures = images(3, 2, 9, 12)
+    torch.testing.assert_close(
+        random_zoom(pictures, 0.0)[:, :, 1:-1, 1:-1].std(), pictures[:, :, 1:-1, 1:-1].std(), rtol=0.1, atol=0
+    )
+    assert torch.equal(Augment()(pictures), pictures)

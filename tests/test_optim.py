@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from vitedu.optim import adamw, learning_rate, split_parameters
+from vitedu.optim import adamw, averaged, learning_rate, sgd, split_parameters
 from vitedu.vit import ViT, ViTConfig
 
 CASES = [(100, 10, 1e-3), (50, 1, 0.3), (20, 0, 1.0), (7, 3, 2.0)]
@@ -134,3 +134,45 @@ def test_a_step_is_that_of_torchs_adamw(model):
     for (name, ours), theirs in zip(model.named_parameters(), reference.parameters(), strict=True):
         if not name.endswith("k_proj.bias"):  # its gradient is rounding noise, and Adam makes steps of lr out of it
             assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-3), name
+
+
+def test_the_other_schedules_are_torchs_multi_step_and_none():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    drops = torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones=[100, 150])
+    for step in range(180):
+        expected = optimizer.param_groups[0]["lr"]
+        assert learning_rate(step, 180, 0, 0.3, "steps") == pytest.approx(expected)
+        assert learning_rate(step, 180, 0, 0.3, "constant") == 0.3
+        optimizer.step()
+        drops.step()
+    assert learning_rate(1, 180, 4, 0.3, "steps") == learning_rate(1, 180, 4, 0.3) == pytest.approx(0.15)
+
+
+def test_sgd_is_the_gradient_with_momentum_and_decay_on_matrices_alone():
+    torch.manual_seed(0)
+    layer = nn.Linear(3, 2)
+    weight, bias = layer.weight.detach().clone(), layer.bias.detach().clone()
+    optimizer, inputs = sgd(layer, lr=0.1, weight_decay=0.5, momentum=0.9), torch.randn(4, 3)
+    velocity_w, velocity_b = torch.zeros_like(weight), torch.zeros_like(bias)
+    for _ in range(3):
+        optimizer.zero_grad()
+        layer(inputs).square().sum().backward()
+        velocity_w = 0.9 * velocity_w + layer.weight.grad + 0.5 * weight
+        velocity_b = 0.9 * velocity_b + layer.bias.grad
+        weight, bias = weight - 0.1 * velocity_w, bias - 0.1 * velocity_b
+        optimizer.step()
+        torch.testing.assert_close(layer.weight.detach(), weight)
+        torch.testing.assert_close(layer.bias.detach(), bias)
+
+
+def test_the_average_forgets_its_start_and_follows_its_decay():
+    model = nn.Linear(1, 1, bias=False)
+    average, decay = averaged(model, 0.99), 0.99
+    values = [3.0, -1.0, 2.0, 5.0, 5.0]
+    expected = values[0]  # the first update copies
+    for n, value in enumerate(values):
+        nn.init.constant_(model.weight, value)
+        average.update_parameters(model)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        expected = expected + (share if n else 0) * (value - expected)
+        assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)

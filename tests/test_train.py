@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from vitedu.augment import Augment, normalise
+from vitedu.loop import seeded
 from vitedu.optim import adamw, learning_rate
-from vitedu.train import TrainConfig, TrainingLoop, evaluate, fit, seeded
+from vitedu.train import TrainConfig, TrainingLoop, evaluate, fit
 from vitedu.vit import ViT
 
 CPU = torch.device("cpu")
@@ -141,7 +142,7 @@ def test_evaluate_counts_every_image_without_augmentation_and_restores_the_mode(
 
 
 def test_bfloat16_autocast_trains_and_keeps_float32_weights(bright_or_dark, small_config, monkeypatch):
-    monkeypatch.setattr("vitedu.train.amp_dtype", lambda device, width: torch.bfloat16)
+    monkeypatch.setattr("vitedu.loop.amp_dtype", lambda device, width: torch.bfloat16)
     model, history = train(small_config, bright_or_dark, replace(RECIPE, epochs=8))
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
     assert history[-1]["accuracy"] == 1.0
@@ -184,3 +185,49 @@ def test_a_recipe_without_sense_is_refused(field, value, says):
 def test_resuming_needs_a_folder(bright_or_dark, small_model):
     with pytest.raises(ValueError, match="resume needs out"):
         fit(small_model, bright_or_dark, RECIPE, resume=True)
+
+
+def test_a_resumed_average_equals_an_uninterrupted_one_to_the_bit(bright_or_dark, small_config, tmp_path, monkeypatch):
+    recipe = replace(RECIPE, ema=0.9, mixup=0.5, cutmix=0.5)
+    whole, _ = train(small_config, bright_or_dark, recipe)
+    real = TrainingLoop.epoch
+
+    def interrupted(self, split, number, progress):
+        if number > 2:
+            raise KeyboardInterrupt
+        return real(self, split, number, progress)
+
+    monkeypatch.setattr(TrainingLoop, "epoch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(small_config, bright_or_dark, recipe, out=tmp_path)
+    monkeypatch.undo()
+    resumed = ViT(small_config)
+    fit(resumed, bright_or_dark, recipe, out=tmp_path, resume=True, device=CPU, shown=False)
+    assert torch.equal(weights(resumed), weights(whole))
+
+
+def test_what_is_kept_and_measured_is_the_average(bright_or_dark, small_config):
+    """Against the average written out: each step moves it by 1 - min(decay, (1 + n) / (10 + n)), the first to 1."""
+    seen = []
+    real = TrainingLoop.step
+
+    def spy(self, images, labels):
+        loss = real(self, images, labels)
+        seen.append(weights(self.model))
+        return loss
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingLoop, "step", spy)
+        model, history = train(small_config, bright_or_dark, replace(RECIPE, ema=0.6))
+    average = seen[0]
+    for n, current in enumerate(seen[1:], start=1):
+        average = average.lerp(current, 1 - min(0.6, (1 + n) / (10 + n)))
+    torch.testing.assert_close(weights(model), average, rtol=1e-5, atol=1e-6)
+    assert not torch.allclose(weights(model), seen[-1], atol=1e-4)  # the last step's weights are others
+    assert history[-1]["loss"] == pytest.approx(evaluate(model, bright_or_dark.val, bright_or_dark).loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("wrong", [{"optimizer": "adam"}, {"schedule": "linear"}, {"ema": 1.0}, {"mixup": -0.1}])
+def test_a_recipe_that_makes_no_sense_is_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        TrainConfig(**wrong)

@@ -1,4 +1,4 @@
-"""Random crops, mirror images and erased rectangles, for a whole batch at once, on the device where the batch is.
+"""Random crops, mirror images, zooms and erased rectangles, for a whole batch at once, on the device where it is.
 
 Erasing: Zhong et al. 2017, arXiv:1708.04896.
 """
@@ -17,6 +17,8 @@ class Augment:
     Args:
         crop: zero-pad by this many pixels on every side and cut a random window of the old size, image by image.
         flip: whether to mirror each image left to right with probability one half.
+        zoom: cut a random window of at least 1 - `zoom` of the area, its sides in a ratio of 9:10 to 10:9, and stretch
+            it to the old size.
         erase: probability with which an image loses a rectangle of about 2 to 20 per cent of its area.
 
     Raises:
@@ -25,11 +27,14 @@ class Augment:
 
     crop: int = 0
     flip: bool = False
+    zoom: float = 0.0
     erase: float = 0.0
 
     def __post_init__(self) -> None:
         if self.crop < 0:
             raise ValueError(f"crop {self.crop} is negative; it counts pixels of padding, use 0 for none")
+        if not 0 <= self.zoom < 1:
+            raise ValueError(f"zoom {self.zoom} is outside [0, 1); it is a share of the area, use 0 for none")
         if not 0 <= self.erase <= 1:
             raise ValueError(f"erase {self.erase} is outside [0, 1]; it is a probability")
 
@@ -39,6 +44,8 @@ class Augment:
             images = random_crop(images, self.crop)
         if self.flip:
             images = random_flip(images)
+        if self.zoom:
+            images = random_zoom(images, self.zoom)
         return random_erase(images, self.erase) if self.erase else images
 
 
@@ -66,6 +73,18 @@ def random_flip(images: Tensor) -> Tensor:
     """Mirror each image left to right with probability one half, each on its own toss."""
     heads = torch.rand(len(images), 1, 1, 1, device=images.device) < 0.5
     return torch.where(heads, images.flip(-1), images)
+
+
+def random_zoom(images: Tensor, most: float) -> Tensor:
+    """A random window of each image, 1 - `most` to all of its area, read at the old size between the pixels."""
+    area, ratio, down, right = torch.rand(4, len(images), device=images.device)
+    area, ratio = 1 - most * area, (10 / 9) ** (2 * ratio - 1)
+    height, width = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # shares of the sides, (B,)
+    theta = images.new_zeros(len(images), 2, 3)  # from [-1, 1]² to the window
+    theta[:, 0, 0], theta[:, 0, 2] = width, (1 - width) * (2 * right - 1)
+    theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * down - 1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)  # (B, H, W, 2)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)  # (B, C, H, W)
 
 
 def random_erase(images: Tensor, probability: float) -> Tensor:

@@ -22,14 +22,21 @@ class CheckpointError(RuntimeError):
     """A checkpoint that is missing, damaged, or of another model."""
 
 
-def save_checkpoint(directory: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: dict) -> None:
+def save_checkpoint(
+    directory: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    state: dict,
+    average: nn.Module | None = None,
+) -> None:
     """Save the model, the optimiser's moments and `state` (JSON values, with an "epoch" among them) in `directory`.
 
-    The checkpoint before is removed once the new one is complete.
+    The averaged weights go with them, if there are any. The checkpoint before is removed once the new one is complete.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    content = save({**_prefixed("model", model.state_dict()), **_optimizer_tensors(optimizer)})
+    averages = _prefixed("average", average.state_dict()) if average else {}
+    content = save({**_prefixed("model", model.state_dict()), **_optimizer_tensors(optimizer), **averages})
     name = f"checkpoint-{state['epoch']:04d}.safetensors"
     write_whole(directory / name, content)
     pointer = {"tensors": name, "sha256": hashlib.sha256(content).hexdigest(), **state}
@@ -50,8 +57,13 @@ def read_state(directory: str | Path) -> dict:
         raise CheckpointError(f"{path} is not valid JSON ({error}); start the run again") from None
 
 
-def load_checkpoint(directory: str | Path, model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> dict:
-    """Restore the model, and the optimiser if given, from `directory` and return the saved state.
+def load_checkpoint(
+    directory: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    average: nn.Module | None = None,
+) -> dict:
+    """Restore the model, and the optimiser and the averaged weights if given; returns the state that was saved.
 
     Raises:
         CheckpointError: no checkpoint there, its tensors do not match their SHA-256, or the model has other parameters.
@@ -62,9 +74,10 @@ def load_checkpoint(directory: str | Path, model: nn.Module, optimizer: torch.op
     if hashlib.sha256(content).hexdigest() != state["sha256"]:
         raise CheckpointError(f"{path} is missing or damaged (its SHA-256 differs from the one in {STATE_FILE})")
     tensors = load(content)
-    weights = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
     try:
-        model.load_state_dict(weights)
+        model.load_state_dict(_starting_with("model.", tensors))
+        if average is not None:
+            average.load_state_dict(_starting_with("average.", tensors))
     except RuntimeError as error:
         raise CheckpointError(f"{path} belongs to another model: {error}") from None
     if optimizer is not None:
@@ -74,6 +87,10 @@ def load_checkpoint(directory: str | Path, model: nn.Module, optimizer: torch.op
 
 def _prefixed(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {f"{prefix}.{name}": tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _starting_with(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

@@ -13,12 +13,13 @@ from torch import nn
 from vitedu import data as datasets
 from vitedu.augment import Augment
 from vitedu.checkpoint import STATE_FILE, CheckpointError
-from vitedu.device import describe_device, pick_device
+from vitedu.device import describe_device
+from vitedu.distributed import processes, rank, restarts, world
 from vitedu.files import write_whole
 from vitedu.hybrid import HybridViT, small_stem
 from vitedu.patch import Size
 from vitedu.recipes import recipe
-from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.train import TrainConfig, evaluate_together, fit
 from vitedu.vit import PRESETS, ViT, ViTConfig, count_parameters
 
 RUN_FILE, RESULT_FILE = "run.json", "result.json"
@@ -68,7 +69,7 @@ def new_run(args: argparse.Namespace, data: datasets.Dataset) -> dict:
 
 def load(source: dict) -> datasets.Dataset:
     """The data set of a run; says in one line what was loaded."""
-    return datasets.load(source["name"], root=source["root"], image_size=source["image_size"])
+    return datasets.load(source["name"], root=source["root"], image_size=source["image_size"], quiet=rank() > 0)
 
 
 def configs(run: dict) -> tuple[ViTConfig, TrainConfig]:
@@ -87,6 +88,8 @@ def build_model(run: dict) -> nn.Module:
 
 def claim(out: Path, run: dict) -> None:
     """Write the run's settings into a new folder. ValueError if another run is there already."""
+    if rank():  # the first of several processes does it for all
+        return
     if (out / RUN_FILE).exists():
         raise ValueError(f"{out} holds a run already; continue it with --resume {out}, or choose another --out")
     out.mkdir(parents=True, exist_ok=True)
@@ -101,43 +104,65 @@ def read_run(out: Path) -> dict:
         raise CheckpointError(f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}") from None
 
 
-def execute(run: dict, data: datasets.Dataset, out: Path | None) -> float:
+def same_run(out: Path, run: dict) -> bool:
+    """Whether the run in `out` was started with exactly these settings."""
+    return (out / RUN_FILE).exists() and read_run(out) == json.loads(json.dumps(run))
+
+
+def execute(run: dict, data: datasets.Dataset, out: Path | None, device: torch.device) -> float:
     """Train, or go on training, and return the accuracy on the test split, looked at once."""
     started = time.perf_counter()
     train_config = configs(run)[1]
     torch.manual_seed(train_config.seed)
-    model, device = build_model(run), pick_device()
-    rows, columns = model.grid if run["hybrid"] else model.config.grid
-    where = describe_device(device, model.config.dim)
-    print(f"model: {count_parameters(model):,} parameters, {rows * columns} patches; device: {where}", flush=True)
+    model = build_model(run)
+    announce(run, model, device)
     # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
     resume = out is not None and (out / STATE_FILE).exists()
-    if run["train_on_val"]:
-        print("training on the validation images too: their accuracy below is no forecast")
     train = data.train_and_val() if run["train_on_val"] else data.train
     history = fit(model, data, train_config, train=train, out=out, resume=resume, device=device)
-    result = evaluate(model, data.test, data)
+    loss, accuracy = evaluate_together(model, data.test, data)
     seconds = time.perf_counter() - started
-    print(f"test accuracy {100 * result.accuracy:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
-    if out is not None:
-        content = {"test_accuracy": result.accuracy, "test_loss": result.loss, "history": history}
+    say(f"test accuracy {100 * accuracy:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
+    if out is not None and rank() == 0:
+        content = {"test_accuracy": accuracy, "test_loss": loss, "history": history}
         write_whole(out / RESULT_FILE, json.dumps(content, indent=1).encode())
-    return result.accuracy
+    return accuracy
+
+
+def announce(run: dict, model: nn.Module, device: torch.device) -> None:
+    """Say what is going to be trained, and on what."""
+    rows, columns = model.grid if run["hybrid"] else model.config.grid
+    where = describe_device(device, model.config.dim) + (f" in each of {world()} processes" if world() > 1 else "")
+    say(f"model: {count_parameters(model):,} parameters, {rows * columns} patches; device: {where}")
+    if run["train_on_val"]:
+        say("training on the validation images too: their accuracy below is no forecast")
+
+
+def say(text: str) -> None:
+    """Print a line, once for all processes."""
+    if rank() == 0:
+        print(text, flush=True)
+
+
+def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
+    """Start the run that the options describe, or continue the one that they name."""
+    if args.resume:
+        run = read_run(args.resume)
+        execute(run, load(run["data"]), args.resume, device)
+        return
+    data = load({"name": args.data, "root": args.root, "image_size": args.image_size})
+    run = new_run(args, data)
+    if args.out and not (restarts() and same_run(args.out, run)):  # a restart goes on where the run was
+        claim(args.out, run)
+    execute(run, data, args.out, device)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status, 2 where what was asked for cannot be done."""
     args = build_parser().parse_args(arguments)
     try:
-        if args.resume:
-            out, run = args.resume, read_run(args.resume)
-            data = load(run["data"])
-        else:
-            out, data = args.out, load({"name": args.data, "root": args.root, "image_size": args.image_size})
-            run = new_run(args, data)
-            if out:
-                claim(out, run)
-        execute(run, data, out)
+        with processes() as device:
+            train_as_asked(args, device)
     except (ValueError, CheckpointError, datasets.DatasetUnavailable) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

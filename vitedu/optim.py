@@ -1,27 +1,37 @@
 """The optimiser: which parameters decay, and how the learning rate moves.
 
 AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101. Cosine: the same, 2016, arXiv:1608.03983. Warm-up: Goyal et al.
-2017, arXiv:1706.02677.
+2017, arXiv:1706.02677. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
 """
 
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
+OPTIMIZERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "steps", "constant")
+DROPS = (5 / 9, 5 / 6)  # where in training the schedule "steps" divides the rate by ten
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
-def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """The rate for one step: a straight line up to `peak`, then half a cosine that would be zero at `total_steps`.
+def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float, schedule: str = "cosine") -> float:
+    """The rate for one step: a straight line up to `peak`, then down again.
 
     Args:
         step: 0-based, below `total_steps`; steps `warmup_steps - 1` and `warmup_steps` are at the peak.
         total_steps, warmup_steps: numbers of optimiser steps.
         peak: the highest rate.
+        schedule: "cosine" follows half a cosine that would be zero at `total_steps`; "steps" divides by ten at the
+            shares `DROPS` of all steps; "constant" stays.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
+    if schedule == "steps":
+        return peak * 0.1 ** sum(step >= drop * total_steps for drop in DROPS)
+    if schedule == "constant":
+        return peak
     progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)
     return peak * 0.5 * (1 + math.cos(math.pi * progress))
 
@@ -42,6 +52,28 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, with `weight_decay` on those that `split_parameters` lets decay."""
+    # one kernel for the whole update, on CPU and GPU
+    return torch.optim.AdamW(_groups(model, weight_decay), lr=lr, fused=True)
+
+
+def sgd(model: nn.Module, lr: float, weight_decay: float, momentum: float) -> torch.optim.SGD:
+    """Stochastic gradient descent, with `weight_decay` (here added to the gradient) on the same parameters."""
+    return torch.optim.SGD(_groups(model, weight_decay), lr=lr, momentum=momentum, fused=True)
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     decay, no_decay = split_parameters(model)
-    groups = [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, fused=True)  # one kernel for the whole update, on CPU and GPU
+    return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
+
+
+def averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of the model whose `update_parameters(model)` moves each weight by a share 1 - decay of the way to it.
+
+    The first steps count for more, or the untrained start would stay in the average for long: after n updates the
+    decay is at most (1 + n) / (10 + n).
+    """
+
+    def mean(average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
+        return average.lerp(current, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
+
+    return AveragedModel(model, avg_fn=mean)

@@ -1,0 +1,89 @@
+"""Training in several processes, one for each GPU or each share of the cores, started by `torchrun`.
+
+Every process holds the whole model, computes the gradient of its share of the batch, and gets the mean of all of them:
+Li et al., "PyTorch Distributed", 2020, arXiv:2006.15704. `shard` splits the model itself: Zhao et al., "PyTorch FSDP",
+2023, arXiv:2304.11277.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vitedu.device import pick_device
+
+
+@contextmanager
+def processes() -> Iterator[torch.device]:
+    """Join the others that `torchrun` started, on a GPU of one's own where there are any; alone, change nothing.
+
+    Yields:
+        The device of this process.
+    """
+    if "WORLD_SIZE" not in os.environ:  # not started by torchrun
+        yield pick_device()
+        return
+    device = pick_device()
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    store, number, count = next(dist.rendezvous("env://"))
+    # The store outlives a restart: without a name of its own, a new process may find the address of one that has ended.
+    store = dist.PrefixStore(f"restart {restarts()}", store)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=number, world_size=count)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """This process's number, 0 to `world() - 1`; 0 if it is alone."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def restarts() -> int:
+    """How often `torchrun` has started the processes anew, because one of them had ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def share(items: Tensor) -> Tensor:
+    """This process's part of the first axis: every `world()`-th, from `rank()` on."""
+    return items[rank() :: world()]
+
+
+def together(model: nn.Module) -> nn.Module:
+    """The model, with gradients averaged over all processes in every backward pass."""
+    if world() == 1:
+        return model
+    devices = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
+    return DistributedDataParallel(model, device_ids=devices)
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum over all processes, in place."""
+    if world() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+def shard(model: nn.Module) -> nn.Module:
+    """Split every parameter of a model with an `encoder` over the processes (FSDP2), in place.
+
+    Each process keeps 1 / `world()` of the weights, and so of the gradients and of the optimiser's moments; the whole
+    weights of one block at a time are gathered while it computes.
+    """
+    from torch.distributed.fsdp import fully_shard  # late: importing it takes longer than the rest of this file
+
+    for block in model.encoder.blocks:
+        fully_shard(block)
+    return fully_shard(model)
