@@ -1,10 +1,13 @@
 """Every exercise of the registry: the reference passes, every known mistake is caught and named."""
 
+import itertools
+import math
 import re
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 
 from vitedu.exercises import check
 from vitedu.exercises.registry import CHAPTERS, all_exercises, chapter_exercises
@@ -159,6 +162,249 @@ def loss_by_hand(logits, labels, smoothing):
     return -((1 - smoothing) * true + smoothing * log_p.mean(dim=1)).mean()
 
 
+def step_of_torch(x, h, W, U, b):
+    return torch.rnn_tanh_cell(x, h, W, U, b, torch.zeros_like(b))
+
+
+def step_in_one_product(x, h, W, U, b):
+    return torch.tanh(torch.cat([x, h], dim=1) @ torch.cat([W, U], dim=1).T + b)
+
+
+def layers_by_recursion(N, k, dilated, seen=1):
+    return 0 if seen >= N else 1 + layers_by_recursion(N, k, dilated, seen * k if dilated else seen + k - 1)
+
+
+def layers_by_formula(N, k, dilated):
+    return next(n for n in range(N) if k**n >= N) if dilated else -(-(N - 1) // (k - 1))
+
+
+def bias_by_logit(steps):
+    return torch.logit(torch.tensor(0.5, dtype=torch.float64) ** (1 / steps)).item()
+
+
+def bias_without_a_gate(steps):
+    return -math.log(2 ** (1 / steps) - 1)
+
+
+def gru_with_sliced_gates(x, h, W, U, b, c):
+    D = h.shape[1]
+    from_x, from_h = F.linear(x, W, b), F.linear(h, U, c)
+    r, z = torch.sigmoid(from_x[:, : 2 * D] + from_h[:, : 2 * D]).chunk(2, dim=1)
+    n = torch.tanh(from_x[:, 2 * D :] + r * from_h[:, 2 * D :])
+    return n + z * (h - n)
+
+
+def clip_as_torch_does(grad_U, grad_b, max_norm):
+    parameters = [torch.nn.Parameter(torch.zeros_like(grad)) for grad in (grad_U, grad_b)]
+    for parameter, grad in zip(parameters, (grad_U, grad_b), strict=True):
+        parameter.grad = grad.clone()
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    return [parameter.grad for parameter in parameters]
+
+
+def additive_with_loops(q, k, v, W, U, w):
+    outputs = torch.empty(*q.shape[:2], v.shape[2], dtype=v.dtype)
+    for b, n in itertools.product(range(q.shape[0]), range(q.shape[1])):
+        scores = torch.stack([w @ torch.tanh(W @ q[b, n] + U @ key) for key in k[b]])
+        outputs[b, n] = scores.softmax(dim=0) @ v[b]
+    return outputs
+
+
+def attention_by_exponentials(x, W_q, W_k, W_v):
+    outputs = []
+    for tokens in x:
+        q, k, v = tokens @ W_q, tokens @ W_k, tokens @ W_v
+        scores = torch.einsum("nd,sd->ns", q, k) * q.shape[1] ** -0.5
+        exps = (scores - scores.max()).exp()
+        outputs.append(exps / exps.sum(dim=1, keepdim=True) @ v)
+    return torch.stack(outputs)
+
+
+def fused_attention(x, W_q, W_k, W_v):
+    return F.scaled_dot_product_attention(x @ W_q, x @ W_k, x @ W_v)
+
+
+def mask_row_by_row(lengths, count):
+    mask = torch.zeros(len(lengths), count, count, dtype=torch.bool)
+    for b, length in enumerate(lengths.tolist()):
+        for n in range(count):
+            mask[b, n, : min(n + 1, length)] = True
+    return mask
+
+
+def softmax_with_a_low_number_then_mask(scores, mask):
+    return scores.masked_fill(~mask, -1e30).softmax(dim=-1) * mask
+
+
+def softmax_by_hand(scores, mask):
+    hidden = torch.where(mask, scores, -math.inf)
+    top = hidden.amax(dim=-1, keepdim=True)
+    exps = (hidden - top.masked_fill(top.isinf(), 0.0)).exp()
+    total = exps.sum(dim=-1, keepdim=True)
+    return exps / total.masked_fill(total == 0, 1.0)
+
+
+def scores_by_einsum(q, k, W, U, w):
+    pairs = F.linear(q, W).unsqueeze(2) + F.linear(k, U).unsqueeze(1)
+    return torch.einsum("bnsh,h->bns", pairs.tanh(), w)
+
+
+def jacobian_by_rows(weights):
+    identity = torch.eye(weights.shape[-1], dtype=weights.dtype)
+    return weights[..., None] * (identity - weights[..., None, :])
+
+
+def chunks_joined_by_logsumexp(q, k, v, size):
+    outputs, logs = [], []
+    for keys, values in zip(k.split(size), v.split(size), strict=True):
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        outputs.append(scores.softmax(dim=1) @ values)
+        logs.append(scores.logsumexp(dim=1))
+    return (torch.stack(logs).softmax(dim=0)[..., None] * torch.stack(outputs)).sum(dim=0)
+
+
+def parameters_of_torch(dim, num_heads, bias):
+    layer = torch.nn.MultiheadAttention(dim, num_heads, bias=bias)
+    return sum(parameter.numel() for parameter in layer.parameters())
+
+
+def shift_by_filling(targets, start):
+    shifted = torch.empty_like(targets)
+    shifted[:, 0], shifted[:, 1:] = start, targets[:, :-1]
+    return shifted
+
+
+def shift_by_rolling(targets, start):
+    shifted = targets.roll(1, dims=1)
+    shifted[:, 0] = start
+    return shifted
+
+
+def heads_by_slices(q, k, v, num_heads):
+    d, heads = q.shape[-1] // num_heads, []
+    for i in range(num_heads):
+        part = slice(i * d, (i + 1) * d)
+        weights = (q[..., part] @ k[..., part].mT / math.sqrt(d)).softmax(dim=-1)
+        heads.append(weights @ v[..., part])
+    return torch.cat(heads, dim=-1)
+
+
+def heads_of_torch(q, k, v, num_heads):
+    D = q.shape[-1]
+    layer = torch.nn.MultiheadAttention(D, num_heads, bias=False, batch_first=True, dtype=q.dtype)
+    layer.in_proj_weight.data = torch.eye(D, dtype=q.dtype).repeat(3, 1)
+    layer.out_proj.weight.data = torch.eye(D, dtype=q.dtype)
+    return layer(q, k, v)[0]
+
+
+def flops_factored(height, width, patch, dim):
+    N = height * width // patch**2
+    return 4 * N * dim * (6 * dim + N)
+
+
+def flops_by_products(height, width, patch, dim):
+    N = len(range(0, height, patch)) * len(range(0, width, patch))
+    products = [(N, dim, dim)] * 4 + [(N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
+    return sum(2 * a * b * c for a, b, c in products)
+
+
+def greedy_with_lists(score, batch, start, length):
+    rows = [[start] for _ in range(batch)]
+    for _ in range(length):
+        for row, best in zip(rows, score(torch.tensor(rows))[:, -1].argmax(dim=-1).tolist(), strict=True):
+            row.append(best)
+    return torch.tensor(rows)[:, 1:]
+
+
+def greedy_into_a_table(score, batch, start, length):
+    written = torch.full((batch, length + 1), start)
+    for n in range(length):
+        written[:, n + 1] = score(written[:, : n + 1])[:, n].softmax(dim=-1).max(dim=-1).indices
+    return written[:, 1:]
+
+
+def mirror_on_a_parabola(count):
+    n = torch.arange(count, dtype=torch.float64)
+    keys = torch.stack([n, -n * n], dim=1)
+    return 50 * torch.stack([2 * n.flip(0), torch.ones_like(n)], dim=1), keys
+
+
+def mirror_on_half_a_circle(count):
+    angles = math.pi * torch.arange(count) / count
+    keys = torch.stack([angles.cos(), angles.sin()], dim=1)
+    return 1e5 * keys.flip(0), keys
+
+
+def field_from_the_end(kernels, strides):
+    seen = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        seen = (seen - 1) * stride + kernel
+    return seen
+
+
+def field_by_gradient(kernels, strides):
+    line = torch.zeros(1, 1, 200, requires_grad=True)
+    x = line
+    for kernel, stride in zip(kernels, strides, strict=True):
+        x = F.conv1d(x, torch.ones(1, 1, kernel), stride=stride)
+    x[0, 0, 0].backward()
+    return line.grad.count_nonzero().item()
+
+
+def dense_by_asking_the_convolution(weight, groups):
+    rim = weight.shape[-1] - 1
+    one_hot = F.pad(torch.eye(weight.shape[1] * groups, dtype=weight.dtype)[:, :, None, None], [rim] * 4)
+    return F.conv2d(one_hot, weight, groups=groups).transpose(0, 1).flip(2, 3)
+
+
+def dense_by_einsum(weight, groups):
+    blocks = weight.unflatten(0, (groups, -1))
+    dense = torch.einsum("gockl,gh->gohckl", blocks, torch.eye(groups, dtype=weight.dtype))
+    return dense.flatten(0, 1).flatten(1, 2)
+
+
+def error_by_indexing(layer, images, pixels, stride):
+    def move(x, n):
+        return x[..., (torch.arange(x.shape[-1]) - n) % x.shape[-1]]
+
+    features = layer(images)
+    difference = layer(move(images, pixels)) - move(features, pixels // stride)
+    return math.sqrt(difference.square().sum().item() / features.square().sum().item())
+
+
+def gates_by_convolutions(x, w1, w2):
+    hidden = F.conv2d(F.adaptive_avg_pool2d(x, 1), w1[:, :, None, None]).clamp(min=0)
+    return x * torch.sigmoid(F.conv2d(hidden, w2[:, :, None, None]))
+
+
+def iou_of_torchvision(a, b):
+    corners = [torchvision.ops.box_convert(boxes, "cxcywh", "xyxy") for boxes in (a, b)]
+    return torchvision.ops.box_iou(*corners)
+
+
+def iou_axis_by_axis(a, b):
+    a = a[:, None]
+    shared = []
+    for i in (0, 1):
+        high = torch.minimum(a[..., i] + a[..., i + 2] / 2, b[:, i] + b[:, i + 2] / 2)
+        low = torch.maximum(a[..., i] - a[..., i + 2] / 2, b[:, i] - b[:, i + 2] / 2)
+        shared.append((high - low).relu())
+    both = shared[0] * shared[1]
+    return both / (a[..., 2] * a[..., 3] + b[:, 2] * b[:, 3] - both)
+
+
+def heads_by_rows_and_columns(images, weight, alpha):
+    def look(count, offset):  # the scores add up, so the softmax over the plane is one over rows times one over columns
+        place = torch.arange(count + 2, dtype=images.dtype)
+        return (-alpha * (place - place[1:-1, None] - offset) ** 2).softmax(dim=1)
+
+    padded, total = F.pad(images, (1, 1, 1, 1)), 0
+    for i, j in itertools.product(range(3), range(3)):
+        rows, columns = look(images.shape[2], i - 1), look(images.shape[3], j - 1)
+        total = total + torch.einsum("bcrs,hr,ws,oc->bohw", padded, rows, columns, weight[:, :, i, j])
+    return total
+
+
 def split_by_name(model):
     decay, no_decay = [], []
     for name, parameter in model.named_parameters():
@@ -167,14 +413,195 @@ def split_by_name(model):
     return decay, no_decay
 
 
+def embedding_counted_by_torch(height, width, channels, patch, dim):
+    projection = torch.nn.Conv2d(channels, dim, patch, stride=patch)
+    tokens = 1 + F.unfold(torch.zeros(1, 1, height, width), patch, stride=patch).shape[-1]
+    return sum(parameter.numel() for parameter in projection.parameters()) + dim + tokens * dim
+
+
+def matrix_by_asking_the_convolution(weight):
+    rows = weight[0].numel()
+    one_hot = torch.eye(rows, dtype=weight.dtype).view(rows, *weight.shape[1:])
+    return F.conv2d(one_hot, weight, stride=weight.shape[-1]).flatten(1)
+
+
+def sequence_by_padding(tokens, cls_token, positions):
+    return F.pad(tokens, (0, 0, 1, 0)) + F.pad(cls_token, (0, 0, 0, tokens.shape[1])) + positions
+
+
+def positions_by_index(rows, columns):
+    place = torch.arange(len(rows) * len(columns))
+    return torch.cat([rows[place // len(columns)], columns[place % len(columns)]], dim=-1)
+
+
+def resized_column_by_column(table, old_grid, new_grid):
+    pictures = [column.view(1, 1, *old_grid) for column in table[1:].unbind(1)]
+    resize = torch.nn.Upsample(size=new_grid, mode="bicubic", align_corners=True)
+    return torch.cat([table[:1], torch.stack([resize(picture).flatten() for picture in pictures], dim=1)])
+
+
+def resized_by_two_matrices(table, old_grid, new_grid):
+    def weights(old, new):  # (new, old): how much each old place counts for each new one
+        line = torch.eye(old, dtype=table.dtype).view(1, old, old, 1)
+        return F.interpolate(line, size=(new, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T
+
+    down, across = (weights(old, new) for old, new in zip(old_grid, new_grid, strict=True))
+    resized = torch.einsum("ir,jc,rcd->ijd", down, across, table[1:].unflatten(0, old_grid))
+    return torch.cat([table[:1], resized.flatten(0, 1)])
+
+
+def rms_as_a_product(x, gain, eps):
+    return torch.einsum("bnd,d,bn->bnd", x, gain, (torch.einsum("bnd,bnd->bn", x, x) / x.shape[-1] + eps).rsqrt())
+
+
+def gelu_slope_by_normal(x):
+    normal = torch.distributions.Normal(torch.zeros((), dtype=x.dtype), 1)
+    return normal.cdf(x) + x * normal.log_prob(x).exp()
+
+
+def block_counted_by_torch(tokens, dim, hidden):
+    with torch.device("meta"):
+        layer = torch.nn.TransformerEncoderLayer(dim, 1, hidden)
+    layers = [p for p in layer.parameters() if p.ndim == 2]
+    linear = sum(p.numel() for p in layers)
+    return sum(p.numel() for p in layer.parameters()), tokens * (linear + 2 * tokens * dim)
+
+
+def branch_image_by_image(x, branch, keep, rate, training):
+    out = x.clone()
+    for image in range(len(x)):
+        if not training:
+            out[image] += branch[image]
+        elif keep[image]:
+            out[image] += branch[image] / (1 - rate)
+    return out
+
+
+def branch_by_where(x, branch, keep, rate, training):
+    return x + torch.where(keep.view(-1, 1, 1), branch / (1 - rate), 0.0) if training else x + branch
+
+
+def both_branches_summed(x, norm, attention, mlp):
+    return torch.stack([x, *(branch(norm(x)) for branch in (attention, mlp))]).sum(0)
+
+
+def weights_by_rows(layer):
+    found, D = {}, layer.self_attn.embed_dim
+    for kind in ("weight", "bias"):
+        stacked = getattr(layer.self_attn, f"in_proj_{kind}").detach()
+        for row, part in enumerate("qkv"):
+            found[f"attention.{part}_proj.{kind}"] = stacked[row * D : (row + 1) * D].clone()
+        pairs = {"attention.out_proj": layer.self_attn.out_proj, "mlp.fc1": layer.linear1, "mlp.fc2": layer.linear2}
+        pairs |= {"norm1": layer.norm1, "norm2": layer.norm2}
+        found |= {f"{name}.{kind}": getattr(module, kind) for name, module in pairs.items()}
+    return found
+
+
+def vit_counted_token_by_token(patches, patch_numbers, dim, depth, classes):
+    positions = sum(dim for _ in range(patches + 1))
+    linear = [(patch_numbers, dim), (dim, classes)] + depth * [*4 * [(dim, dim)], (dim, 4 * dim), (4 * dim, dim)]
+    return positions + dim + sum((n + 1) * m for n, m in linear) + (2 * depth + 1) * 2 * dim
+
+
+def scores_of_all_tokens_then_cls(tokens, gain, shift, weight, bias):
+    mean, variance = tokens.mean(2, keepdim=True), tokens.var(2, keepdim=True, correction=0)
+    normed = (tokens - mean) * torch.rsqrt(variance + 1e-6) * gain + shift
+    return torch.einsum("bnd,kd->bnk", normed, weight)[:, 0] + bias
+
+
+def vit_priced_by_products(patches, patch_numbers, dim, depth, classes):
+    N = patches + 1
+    block = [*4 * [(N, dim, dim)], (N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
+    products = [(patches, patch_numbers, dim), (1, dim, classes), *depth * block]
+    return sum(n * m * k for n, m, k in products)
+
+
+def batch_by_trying(memory, parameters, tokens, dim, depth):
+    batch = 0
+    while 4 * (4 * parameters + (batch + 1) * 16 * tokens * dim * depth) <= memory:
+        batch += 1
+    return batch
+
+
+def maps_head_by_head_without_the_keys_bias(tokens, in_proj_weight, in_proj_bias, num_heads):
+    """A key's bias adds the same to all scores of a query, so the softmax does not see it."""
+    D = tokens.shape[-1]
+    d, maps = D // num_heads, []
+    for i in range(num_heads):
+        rows, keys = slice(i * d, (i + 1) * d), slice(D + i * d, D + (i + 1) * d)
+        q = F.linear(tokens, in_proj_weight[rows], in_proj_bias[rows])
+        scores = torch.einsum("bnd,bmd->bnm", q, tokens @ in_proj_weight[keys].T) / math.sqrt(d)
+        maps.append((scores - scores.logsumexp(-1, keepdim=True)).exp())
+    return torch.stack(maps, dim=1)
+
+
+def class_picture_by_what_cls_keeps(attention, rows, columns):
+    return (attention[:, :, 0, 1:] / (1 - attention[:, :, 0, :1])).unflatten(-1, (rows, columns))
+
+
+def similar_places_by_cosine(table, columns, row, column):
+    return F.cosine_similarity(table[1:], table[1 + row * columns + column][None], dim=1).view(-1, columns)
+
+
+def overlap_above_the_last_that_fits(pictures, masks):
+    scores = []
+    for picture, mask in zip(pictures, masks, strict=True):
+        region = picture >= picture.flatten().topk(int(mask.sum())).values[-1]
+        scores.append((region & mask).sum() / (region | mask).sum())
+    return torch.stack(scores)
+
+
 OTHER_ROUTES = {
+    "1.1": [step_of_torch, step_in_one_product],
+    "1.2": [layers_by_recursion, layers_by_formula],
+    "1.3": [bias_by_logit, bias_without_a_gate],
+    "1.4": [torch.gru_cell, gru_with_sliced_gates],
+    "1.5": [clip_as_torch_does],
+    "1.6": [additive_with_loops],
+    "2.1": [attention_by_exponentials, fused_attention],
+    "2.2": [mask_row_by_row],
+    "2.3": [softmax_with_a_low_number_then_mask, softmax_by_hand],
+    "2.4": [scores_by_einsum],
+    "2.5": [jacobian_by_rows],
+    "2.6": [chunks_joined_by_logsumexp],
+    "3.1": [parameters_of_torch],
+    "3.2": [shift_by_filling, shift_by_rolling],
+    "3.3": [heads_by_slices, heads_of_torch],
+    "3.4": [flops_factored, flops_by_products],
+    "3.5": [greedy_with_lists, greedy_into_a_table],
+    "3.6": [mirror_on_a_parabola, mirror_on_half_a_circle],
+    "4.1": [field_from_the_end, field_by_gradient],
+    "4.2": [dense_by_asking_the_convolution, dense_by_einsum],
+    "4.3": [error_by_indexing],
+    "4.4": [gates_by_convolutions],
+    "4.5": [iou_of_torchvision, iou_axis_by_axis],
+    "4.6": [heads_by_rows_and_columns],
     "5.1": [count_in_one_line],
     "5.2": [unpatchify_with_loops, unpatchify_with_fold],
     "5.3": [box_with_modulo],
     "5.4": [pad_with_zeros],
     "5.5": [patches_with_loops],
+    "6.1": [embedding_counted_by_torch],
+    "6.2": [matrix_by_asking_the_convolution],
+    "6.3": [sequence_by_padding],
+    "6.4": [positions_by_index],
+    "6.5": [resized_column_by_column, resized_by_two_matrices],
+    "7.1": [rms_as_a_product],
+    "7.2": [gelu_slope_by_normal],
+    "7.3": [block_counted_by_torch],
+    "7.4": [branch_image_by_image, branch_by_where],
+    "7.5": [both_branches_summed],
+    "7.6": [weights_by_rows],
+    "8.1": [vit_counted_token_by_token],
+    "8.2": [scores_of_all_tokens_then_cls],
+    "8.3": [vit_priced_by_products],
+    "8.4": [batch_by_trying],
+    "8.5": [maps_head_by_head_without_the_keys_bias],
     "9.2": [loss_by_hand],
     "9.3": [split_by_name],
+    "10.1": [class_picture_by_what_cls_keeps],
+    "10.2": [similar_places_by_cosine],
+    "10.6": [overlap_above_the_last_that_fits],
 }
 
 
@@ -231,6 +658,34 @@ def test_wrong_parameter_lists(answer, text, line):
 @pytest.mark.parametrize(
     ("exercise_id", "answer", "hint"),
     [
+        ("1.1", lambda x, h, W, U, b: step_of_torch(x, h, W, U, b).squeeze(), "wrong for a batch of one (B = 1) only"),
+        ("1.1", lambda x, h, W, U, b: h.copy_(step_of_torch(x, h, W, U, b)), "changes its input `h` in place"),
+        ("1.1", lambda x, h, W, U, b: torch.rnn_tanh_cell(x, h, W, U, b, b), "b is added twice"),
+        ("1.2", lambda N, k, dilated: float(layers_by_formula(N, k, dilated)), "the float 4.0, expected the int 4"),
+        ("1.3", lambda steps: torch.tensor(bias_by_logit(steps)), "`math` instead of `torch`"),
+        ("1.3", lambda steps: math.log(0.5) / steps, "this is log f"),
+        ("1.4", lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, b + c), "c is added outside the bracket"),
+        ("1.4", lambda x, h, W, U, b, c: gru_with_sliced_gates(x, h, W, U, b, c)[0], None),
+        ("1.5", lambda a, b, max_norm: clip_as_torch_does(a, b, max_norm)[0], "expected a pair of tensors"),
+        ("1.5", lambda a, b, max_norm: (a / 2, b / 2), None),
+        ("1.6", lambda *args: additive_with_loops(*args).detach(), "no gradient flows back to `q`"),
+        ("1.6", lambda q, k, v, W, U, w: scores_by_einsum(q, k, W, U, w).softmax(dim=-1), None),
+        ("2.1", lambda *args: fused_attention(*args).squeeze(0), "wrong for a batch of one (B = 1) only"),
+        ("2.1", lambda *args: fused_attention(*args)[:1], "right for a batch of one (B = 1) only"),
+        (
+            "2.2",
+            lambda lengths, count: mask_row_by_row(lengths, count).int(),
+            "dtype torch.int32 instead of torch.bool",
+        ),
+        ("2.2", lambda lengths, count: mask_row_by_row(lengths, count) & mask_row_by_row(lengths, count).mT, None),
+        ("2.3", lambda scores, mask: torch.where(mask, scores.softmax(dim=-1), 0.0), "set to 0 after the softmax"),
+        ("2.3", lambda scores, mask: softmax_by_hand(scores.masked_fill_(~mask, 0.0), mask), "`scores` in place"),
+        ("2.4", lambda *args: scores_by_einsum(*args).mean(dim=0, keepdim=True), "right for a batch of one"),
+        ("2.4", lambda q, k, W, U, w: scores_by_einsum(q, k, W, U, w.abs()), None),
+        ("2.5", lambda weights: jacobian_by_rows(weights).mT * 2, None),
+        ("2.5", lambda weights: jacobian_by_rows(weights).sum(dim=-1), None),
+        ("2.6", lambda q, k, v, size: chunks_joined_by_logsumexp(q, k[:-1], v[:-1], size), None),
+        ("2.6", lambda q, k, v, size: v[(q @ k.T).argmax(dim=1)], None),
         ("5.1", lambda height, width, patch: height * width / patch, "HW is divided by P once"),
         ("5.1", lambda height, width, patch: height * width / patch**2, "`/` always gives a float"),
         ("5.1", lambda height, width, patch: -(-height // patch) * -(-width // patch), "rounding up counts a part"),
@@ -251,4 +706,5 @@ def test_wrong_parameter_lists(answer, text, line):
 def test_variants_of_known_mistakes(exercise_id, answer, hint, line):
     """The same slip in another type is still named; something else is not taken for a known one."""
     text = line(exercise_id, answer)
+    assert text.startswith(f"Exercise {exercise_id}: not yet: ")
     assert (hint in text) if hint else ("likely slip" not in text)

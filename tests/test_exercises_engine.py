@@ -310,14 +310,14 @@ def test_right_for_a_batch_of_one_only(line):
     text = line("5.4", answer)
     assert "shape (1, 3, 8, 8) instead of (2, 3, 8, 8)" in text
     assert text.endswith(
-        "; it is right for a single image (B = 1) only: every image of the batch needs the same treatment"
+        "; it is right for a batch of one (B = 1) only: every member of a batch needs the same treatment"
     )
 
 
 def test_wrong_for_a_batch_of_one_only(line):
     text = line("5.2", lambda tokens, patch, height, width: fold(tokens, patch, height, width).squeeze(0))
     assert text.endswith(
-        "; it is wrong for a single image (B = 1) only: `squeeze()` without an axis drops a batch of one as well"
+        "; it is wrong for a batch of one (B = 1) only: `squeeze()` without an axis drops the batch axis as well"
     )
 
 

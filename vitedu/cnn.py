@@ -120,7 +120,7 @@ class Bottleneck(ResidualBlock):
         super().__init__(in_channels, out_channels, stride, attention)
         inner = out_channels // EXPANSION["bottleneck"]
         self.conv1, self.bn1 = conv_norm(in_channels, inner, 1)
-        self.conv2, self.bn2 = conv_norm(inner, inner, 3, stride)  # differs from the paper, whose first 1×1 strides
+        self.conv2, self.bn2 = conv_norm(inner, inner, 3, stride)  # differs from the authors, whose first 1×1 strides
         self.conv3, self.bn3 = conv_norm(inner, out_channels, 1)
 
     def branch(self, x: Tensor) -> Tensor:

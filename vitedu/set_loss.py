@@ -1,7 +1,7 @@
 """Comparing a set of predictions with a set of objects: boxes, their overlap, the matching, the loss, the score.
 
 Carion et al., "End-to-End Object Detection with Transformers", 2020, section 3.1 and appendix A.2, arXiv:2005.12872.
-Generalised IoU: Rezatofighi et al. 2019, arXiv:1902.09630. The matching is Kuhn's problem of 1955, solved by SciPy.
+Generalised IoU: Rezatofighi et al. 2019, arXiv:1902.09630. The matching: Kuhn 1955, solved by SciPy.
 
 Objects come as `labels` (B, M) and `boxes` (B, M, 4): up to M for each image, in any order, and where there are fewer
 the label is K, "no object". Boxes are centre x, centre y, width, height unless a name says corners.

@@ -1,8 +1,12 @@
-"""How fast a ViT learns from few pictures, on raw patches and on the feature map of a small CNN (2 min on one core).
+"""How fast a ViT learns from few pictures, on raw patches and on the feature map of a small CNN (6 min on one core).
 
 On `shapes`, 1,200 training pictures: which texture has the object (with a deeper ViT as a second control), and which
 shape. All models read 4 × 4 tokens: raw patches of 8 × 8 pixels, or the positions of a CNN's last feature map, whose
 stride is 8. Validation accuracy after each epoch.
+
+How the setting was chosen: the first question tried was shape, with one seed and eight epochs; there the two models lay
+within a few per cent of one another. Texture was tried next, showed a difference, and became the first question; shape
+stayed as the second. The first record had six epochs, in which raw patches hardly left chance, so this one has twenty.
 """
 
 import time
@@ -21,7 +25,7 @@ from vitedu.vit import ViT, ViTConfig, count_parameters
 
 COUNTS = (1_200, 600, 120)  # training, validation and test pictures; the last are not looked at
 VIT = ViTConfig(image_size=32, patch_size=8, num_classes=6, dim=64, depth=2, num_heads=2)
-TRAIN = TrainConfig(epochs=6, batch_size=64, lr=2e-3)
+TRAIN = TrainConfig(epochs=20, batch_size=64, lr=2e-3)
 MODELS = {
     "raw patches, 2 blocks": lambda: ViT(VIT),
     "raw patches, 6 blocks": lambda: ViT(replace(VIT, depth=6)),

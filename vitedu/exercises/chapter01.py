@@ -63,6 +63,10 @@ RNN_STEP = Exercise(
         ),
         Mistake("the bias b is left out", lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T)),
         Mistake(
+            "b is added twice; torch's cell has two biases, this one has one",
+            lambda x, h, W, U, b: torch.tanh(x @ W.T + h @ U.T + 2 * b),
+        ),
+        Mistake(
             "the old state h is not used, so nothing is remembered",
             lambda x, h, W, U, b: torch.tanh(x @ W.T + b),
         ),

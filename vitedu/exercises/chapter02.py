@@ -16,6 +16,10 @@ def _random(seed: int, *shapes: tuple[int, ...], dtype: torch.dtype = torch.floa
     return [torch.randn(shape, generator=generator, dtype=dtype).round(decimals=2) for shape in shapes]
 
 
+def _traits(batch: int) -> tuple[str, ...]:
+    return ("B = 1",) if batch == 1 else ()
+
+
 # 2.1 -----------------------------------------------------------------------------------------------------------------
 
 
@@ -26,7 +30,7 @@ def self_attention(x: Tensor, W_q: Tensor, W_k: Tensor, W_v: Tensor) -> Tensor:
 
 def _token_case(batch: int, count: int, dim: int, d: int, value: int, dtype=torch.float32, **options) -> Case:
     shapes = (batch, count, dim), (dim, d), (dim, d), (dim, value)
-    return Case(tuple(_random(count * dim + d, *shapes, dtype=dtype)), **options)
+    return Case(tuple(_random(count * dim + d, *shapes, dtype=dtype)), traits=_traits(batch), **options)
 
 
 def _token_cases() -> list[Case]:
@@ -158,7 +162,8 @@ def causal_padding_mask(lengths: Tensor, count: int) -> Tensor:
 def _length_cases() -> list[Case]:
     batches = [([3, 5, 1], 5), ([4], 6), ([2, 2], 2), ([1], 1), ([7, 0, 4, 6], 7)]
     return [
-        Case((torch.tensor(lengths), count), label=f"lengths {lengths}, count = {count}") for lengths, count in batches
+        Case((torch.tensor(lengths), count), f"lengths {lengths}, count = {count}", _traits(len(lengths)))
+        for lengths, count in batches
     ]
 
 
@@ -210,7 +215,7 @@ CAUSAL_PADDING_MASK = Exercise(
             _mask_from(lambda n, s, length: (s <= n) & (s < length - 1)),
         ),
         Mistake(
-            "the rows of the padded queries are hidden; it is the keys, the last axis, that may not be looked at",
+            "the rows of the padded queries are hidden; padding is a matter of the keys, the last axis, alone",
             _mask_from(lambda n, s, length: (s <= n) & (n < length)),
         ),
         Mistake(
@@ -247,13 +252,14 @@ def _score_case(batch: int, queries: int, keys: int, mask_shape: tuple, dtype=to
     mask = _random(keys, mask_shape)[0] < 0.4
     mask[..., -1, :] = False  # the last query may look nowhere
     mask[..., 0, 0] = mask[..., 0, -1] = True
-    return Case((scores, mask), label=f"scores {tuple(scores.shape)}, mask {mask_shape}", **options)
+    label = f"scores {tuple(scores.shape)}, mask {mask_shape}"
+    return Case((scores, mask), label, _traits(batch), **options)
 
 
 def _high_score_case() -> Case:
     scores = torch.tensor([[[200.0, 199.0, 300.0], [-200.0, -201.0, 1.0], [5.0, 5.0, 5.0]]])
     mask = torch.tensor([[[True, True, False], [True, True, False], [False, False, False]]])
-    return Case((scores, mask), label="scores (1, 3, 3) from -201 to 300, mask (1, 3, 3)", gradient=True)
+    return Case((scores, mask), "scores (1, 3, 3) from -201 to 300, mask (1, 3, 3)", _traits(1), gradient=True)
 
 
 def _score_cases() -> list[Case]:
@@ -368,6 +374,11 @@ MASKED_SOFTMAX = Exercise(
             lambda scores, mask: (scores + mask).softmax(dim=-1),
         ),
         Mistake("the mask is not used", lambda scores, mask: scores.softmax(dim=-1)),
+        Mistake(
+            "-100 is no safe filling: where all visible scores are lower still, a hidden key takes all of the weight; "
+            "fill in -inf",
+            lambda scores, mask: _filled(-100.0)(scores, mask) * mask,
+        ),
     ),
 )
 
@@ -384,7 +395,7 @@ def additive_scores(q: Tensor, k: Tensor, W: Tensor, U: Tensor, w: Tensor) -> Te
 def _pair_case(batch: int, queries: int, keys: int, dims: tuple, dtype=torch.float32, **options) -> Case:
     query_dim, key_dim, hidden = dims
     shapes = (batch, queries, query_dim), (batch, keys, key_dim), (hidden, query_dim), (hidden, key_dim), (hidden,)
-    return Case(tuple(_random(queries + keys, *shapes, dtype=dtype)), **options)
+    return Case(tuple(_random(queries + keys, *shapes, dtype=dtype)), traits=_traits(batch), **options)
 
 
 def _pair_cases() -> list[Case]:
@@ -516,6 +527,10 @@ SOFTMAX_JACOBIAN = Exercise(
             lambda weights: softmax_jacobian(weights.softmax(dim=-1)),
         ),
         Mistake(
+            "this is the Jacobian of the *logarithm* of the weights; each row has to be multiplied by its a_s",
+            lambda weights: torch.eye(weights.shape[-1], dtype=weights.dtype) - weights[..., None, :],
+        ),
+        Mistake(
             "the second term is one number, the dot product aᵀa; a aᵀ is a matrix, every weight times every weight",
             lambda weights: torch.diag_embed(weights) - (weights * weights).sum(dim=-1)[..., None, None],
         ),
@@ -594,6 +609,12 @@ def _each_chunk(join: Callable[[list[Tensor]], Tensor]) -> Callable:
     return answer
 
 
+def _by_number_of_keys(q: Tensor, k: Tensor, v: Tensor, size: int) -> Tensor:
+    parts = zip(k.split(size), v.split(size), strict=True)
+    outputs = [scaled_dot_product_attention(q, keys, values)[0] * len(keys) for keys, values in parts]
+    return torch.stack(outputs).sum(dim=0) / len(k)
+
+
 def _own_maximum(q: Tensor, k: Tensor, v: Tensor, size: int) -> Tensor:
     total, out = 0.0, 0.0
     for keys, values in zip(k.split(size), v.split(size), strict=True):
@@ -617,6 +638,11 @@ ATTEND_IN_CHUNKS = Exercise(
         Mistake(
             "the outputs of the chunks are averaged; a chunk counts by the sum of its exponentials, not equally",
             _each_chunk(lambda outputs: torch.stack(outputs).mean(dim=0)),
+        ),
+        Mistake(
+            "the outputs of the chunks are weighted by how many keys they have; a chunk counts by the sum of its "
+            "exponentials",
+            _by_number_of_keys,
         ),
         Mistake(
             "the outputs of the chunks are added up, each with weights that sum to one; divide once, at the end",

@@ -43,6 +43,14 @@ COUNT_ATTENTION = Exercise(
             lambda D, h, bias: 3 * D * D + (3 * D if bias else 0),
         ),
         Mistake(
+            "half of it is missing: q, k, v and out are four projections",
+            lambda D, h, bias: 2 * D * D + (2 * D if bias else 0),
+        ),
+        Mistake(
+            "one projection is counted; there are four, for q, k, v and out",
+            lambda D, h, bias: D * D + (D if bias else 0),
+        ),
+        Mistake(
             "the weights of the output projection are missing, D × D more",
             lambda D, h, bias: 3 * D * D + (4 * D if bias else 0),
         ),
@@ -191,13 +199,14 @@ def _heads_by(
     merge: str = "b h n d -> b n (h d)",
     scale: Callable[[int, int], float] = lambda D, d: 1 / math.sqrt(d),
     axis: int = -1,
+    weigh: Callable[[Tensor, int], Tensor] = lambda scores, axis: scores.softmax(axis),
 ):
     """Multi-head attention with one part replaced."""
 
     def answer(q: Tensor, k: Tensor, v: Tensor, num_heads: int) -> Tensor:
         D = q.shape[-1]
         q, k, v = (rearrange(x, split, h=num_heads) for x in (q, k, v))
-        weights = (q @ k.mT * scale(D, q.shape[-1])).softmax(axis)
+        weights = weigh(q @ k.mT * scale(D, q.shape[-1]), axis)
         return rearrange(weights @ v, merge)
 
     return answer
@@ -304,6 +313,26 @@ MULTI_HEAD = Exercise(
             _heads_over_tokens,
         ),
         Mistake("`squeeze()` drops the batch of one as well", _squeezed),
+        Mistake(
+            "keys and values are swapped: queries meet the keys, and the weights mix the values",
+            lambda q, k, v, num_heads: multi_head(q, v, k, num_heads),
+        ),
+        Mistake(
+            "the keys are mixed instead of the values",
+            lambda q, k, v, num_heads: multi_head(q, k, k, num_heads),
+        ),
+        Mistake(
+            "the softmax is missing: the weights of a query have to be positive and sum to one",
+            _heads_by(weigh=lambda scores, axis: scores),
+        ),
+        Mistake(
+            "a sigmoid stands in place of the softmax; the weights of a query have to sum to one over the keys",
+            _heads_by(weigh=lambda scores, axis: scores.sigmoid()),
+        ),
+        Mistake(
+            "`num_heads` is taken for the width of a head: there are h heads of width D/h",
+            lambda q, k, v, num_heads: multi_head(q, k, v, q.shape[-1] // num_heads),
+        ),
     ),
 )
 
@@ -358,6 +387,14 @@ BLOCK_FLOPS = Exercise(
         Mistake(
             "the output projection is missing; q, k, v and out are four",
             _flops_of(lambda N, D: 22 * N * D**2 + 4 * N**2 * D),
+        ),
+        Mistake(
+            "everything is doubled once more; the sizes 12 N D² and 2 N² D count multiply–adds, so double them once",
+            _flops_of(lambda N, D: 48 * N * D**2 + 8 * N**2 * D),
+        ),
+        Mistake(
+            "the two products of attention lack D: each of the N² weights costs D multiply–adds",
+            _flops_of(lambda N, D: 24 * N * D**2 + 4 * N**2),
         ),
         Mistake("the products of attention, 4 N² D, are missing", _flops_of(lambda N, D: 24 * N * D**2)),
         Mistake("the linear layers, 24 N D², are missing", _flops_of(lambda N, D: 4 * N**2 * D)),
@@ -491,6 +528,14 @@ GREEDY = Exercise(
         ),
         Mistake("the start symbol is returned as the first symbol, and the last one is missing", _start_included),
         Mistake("one symbol is missing at the end: the loop runs `length` times", _one_short),
+        Mistake(
+            "one symbol too many: the loop runs `length` times",
+            lambda score, batch, start, length: greedy(score, batch, start, length + 1),
+        ),
+        Mistake(
+            "the first row decides for the whole batch; each row has a best symbol of its own",
+            _greedy_by(lambda scores: scores[:1, -1].argmax(dim=-1, keepdim=True).expand(len(scores), 1)),
+        ),
         Mistake(
             "all symbols are named in one call, from nothing but start symbols; each has to see those before it",
             _all_at_once,

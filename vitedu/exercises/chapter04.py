@@ -1,5 +1,6 @@
 """The exercises of chapter 4, why convolution works."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -97,6 +98,23 @@ RECEPTIVE_FIELD = Exercise(
             "this is the area in pixels; the receptive field is asked for as the side of the square",
             lambda kernels, strides: receptive_field(kernels, strides) ** 2,
         ),
+        Mistake(
+            "the kernels are added up, and nothing else; a layer adds k - 1, times the strides before it, to the 1 of "
+            "the start",
+            lambda kernels, strides: sum(kernels),
+        ),
+        Mistake(
+            "the strides of all layers multiply every kernel; a layer feels only those before it",
+            lambda kernels, strides: 1 + sum(kernel - 1 for kernel in kernels) * math.prod(strides),
+        ),
+        Mistake(
+            "the strides are added up; two strides of 2 make steps of 4 pixels, so they multiply",
+            lambda kernels, strides: 1 + sum((k - 1) * sum(strides[:n] or [1]) for n, k in enumerate(kernels)),
+        ),
+        Mistake(
+            "a layer adds k - 1 steps, half of them on either side; here only one side is counted",
+            _field_with(1, lambda kernel, jump, stride: kernel // 2 * jump),
+        ),
     ),
 )
 
@@ -168,6 +186,15 @@ DENSE_WEIGHT = Exercise(
             "the kernel is spread over all groups and divided; a grouped convolution averages nothing",
             lambda weight, groups: weight.repeat(1, groups, 1, 1) / groups,
         ),
+        Mistake(
+            "each weight is repeated for several input channels, so every output reads every group; outside its own "
+            "group the weights are zero",
+            lambda weight, groups: weight.repeat_interleave(groups, dim=1),
+        ),
+        Mistake(
+            "outputs and inputs are swapped: the first axis counts the outputs, the second the inputs",
+            lambda weight, groups: dense_weight(weight, groups).transpose(0, 1),
+        ),
     ),
 )
 
@@ -203,7 +230,7 @@ def _error_cases() -> list[Case]:
         "pooled": "a max pool of 2×2",
         "places": "a layer that multiplies each column by its own number",
     }
-    cases = [("zeros", 2, 1, 1), ("strided", 2, 2, 2), ("pooled", 1, 2, 2), ("places", 1, 3, 1), ("strided", 1, 1, 2)]
+    cases = [("zeros", 2, 1, 1), ("strided", 2, 2, 2), ("pooled", 1, 2, 2), ("places", 1, 3, 1), ("strided", 1, 3, 2)]
     cases += [("circular", 2, 1, 1), ("zeros", 3, -2, 1)]
     return [
         Case(
@@ -275,6 +302,36 @@ EQUIVARIANCE_ERROR = Exercise(
         Mistake(
             "the mean of the squared differences is not a relative error; divide the norm by that of the features",
             _error_with(scale=lambda difference, features: difference.square().mean()),
+        ),
+        Mistake(
+            "image and features move to the left; `torch.roll` moves to the right by a positive number",
+            _error_with(
+                lambda x, pixels: torch.roll(x, -pixels, dims=3),
+                lambda f, pixels, stride: torch.roll(f, -(pixels // stride), dims=3),
+            ),
+        ),
+        Mistake(
+            "each image gets an error of its own, and these are averaged; take one norm over the whole batch",
+            _error_with(scale=lambda d, f: (d.flatten(1).norm(dim=1) / f.flatten(1).norm(dim=1)).mean()),
+        ),
+        Mistake(
+            "the norm runs over the images only, so every place gets an error of its own; take one over all numbers",
+            _error_with(scale=lambda difference, features: (difference.norm(dim=0) / features.norm(dim=0)).mean()),
+        ),
+        Mistake(
+            "`roll` without `dims` flattens first, so columns run over into the next row",
+            _error_with(
+                lambda x, pixels: torch.roll(x, pixels),
+                lambda f, pixels, stride: torch.roll(f, pixels // stride),
+            ),
+        ),
+        Mistake(
+            "the features move by `pixels / stride` rounded to the nearest; `//` rounds down",
+            _error_with(change=lambda f, pixels, stride: torch.roll(f, round(pixels / stride), dims=3)),
+        ),
+        Mistake(
+            "these are means of absolute values; the norm is the root of the sum of squares",
+            _error_with(scale=lambda difference, features: difference.abs().mean() / features.abs().mean()),
         ),
     ),
 )
@@ -348,6 +405,18 @@ SQUEEZE_EXCITE = Exercise(
             "a second ReLU stands before the sigmoid, so no gate can fall below one half",
             _gated(excite=lambda s, w1, w2: F.relu(F.relu(s @ w1.T) @ w2.T).sigmoid()),
         ),
+        Mistake(
+            "the ReLU stands behind the second layer; it belongs between the two",
+            _gated(excite=lambda s, w1, w2: F.relu(s @ w1.T @ w2.T).sigmoid()),
+        ),
+        Mistake(
+            "a sigmoid stands between the two layers; there a ReLU belongs, and the sigmoid behind the second",
+            _gated(excite=lambda s, w1, w2: ((s @ w1.T).sigmoid() @ w2.T).sigmoid()),
+        ),
+        Mistake(
+            "tanh goes from -1 to 1; a gate between 0 and 1 is a sigmoid",
+            _gated(excite=lambda s, w1, w2: (F.relu(s @ w1.T) @ w2.T).tanh()),
+        ),
     ),
 )
 
@@ -399,6 +468,15 @@ def _whole_side(boxes: Tensor) -> tuple[Tensor, Tensor]:
     return boxes[..., :2] - boxes[..., 2:], boxes[..., :2] + boxes[..., 2:]
 
 
+def _clamped(both: Tensor, one: Tensor, other: Tensor, hull: Tensor) -> Tensor:
+    return both.clamp(min=0) / (one + other - both.clamp(min=0))
+
+
+def _generalised(both: Tensor, one: Tensor, other: Tensor, hull: Tensor) -> Tensor:
+    union = one + other - both
+    return both / union - (hull - union) / hull
+
+
 BOX_IOU = Exercise(
     id="4.5",
     title="How much do two boxes overlap?",
@@ -441,6 +519,22 @@ BOX_IOU = Exercise(
             "rows and columns are swapped: the result is (N, M), a row for each box of a", lambda a, b: box_iou(b, a)
         ),
         Mistake(
+            "the area is clamped at 0, but two negative sides make a positive one; clamp the sides",
+            lambda a, b: _overlap(a, b, sides=lambda low, high: high - low, ratio=_clamped),
+        ),
+        Mistake(
+            "the sides are made positive by `abs`; boxes that lie apart share nothing, so clamp the sides at 0",
+            lambda a, b: _overlap(a, b, sides=lambda low, high: (high - low).abs()),
+        ),
+        Mistake(
+            "this is the generalised IoU, which falls below 0 for boxes apart; here it stays at 0",
+            lambda a, b: _overlap(a, b, ratio=_generalised),
+        ),
+        Mistake(
+            "this is 1 minus the overlap, a distance; equal boxes have an overlap of 1", lambda a, b: 1 - box_iou(a, b)
+        ),
+        Mistake("this is in per cent; the overlap goes from 0 to 1", lambda a, b: 100 * box_iou(a, b)),
+        Mistake(
             "only equal places are compared; every box of a meets every box of b", lambda a, b: box_iou(a, b).diagonal()
         ),
     ),
@@ -458,7 +552,8 @@ def attention_convolution(images: Tensor, weight: Tensor, alpha: float) -> Tenso
 def _nine_heads(images: Tensor, weight: Tensor, alpha: float, **parts) -> Tensor:
     """The nine heads; `parts` replaces a step, to make known mistakes."""
     options = {"padding": 1, "score": _score, "dim": -1, "start": -1, "kernel": weight, "scale": 1.0} | parts
-    padded = F.pad(images, [options["padding"]] * 4)
+    options = {"fill": "constant", "share": lambda scores, dim: scores.softmax(dim), "rim": 0} | options
+    padded = F.pad(images, [options["padding"]] * 4, options["fill"])
     height, width = padded.shape[-2:]
     y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     places = torch.stack([y.flatten(), x.flatten()], dim=1).to(images)  # (M, 2)
@@ -468,10 +563,10 @@ def _nine_heads(images: Tensor, weight: Tensor, alpha: float, **parts) -> Tensor
     for i in range(3):
         for j in range(3):
             offset = places.new_tensor([i + options["start"], j + options["start"]])
-            attention = options["score"](delta, offset, alpha).softmax(dim=options["dim"])  # (M, M)
+            attention = options["share"](options["score"](delta, offset, alpha), options["dim"])  # (M, M)
             total = total + attention @ tokens @ options["kernel"][:, :, i, j].T  #           (B, M, D)
     grid = (options["scale"] * total).transpose(1, 2).unflatten(2, (height, width))
-    return grid[:, :, 1:-1, 1:-1] if options["padding"] else grid
+    return grid[:, :, 1:-1, 1:-1] if options["padding"] and not options["rim"] else grid
 
 
 def _score(delta: Tensor, offset: Tensor, alpha: float) -> Tensor:
@@ -549,6 +644,18 @@ ATTENTION_CONVOLUTION = Exercise(
         Mistake(
             "this is the convolution itself; for a small α the nine heads look around softly, and differ from it",
             lambda images, weight, alpha: F.conv2d(images, weight, padding=1),
+        ),
+        Mistake(
+            "the rim is still there: the result has the size of the padded map; cut one place off on each side",
+            _heads_with(rim=1),
+        ),
+        Mistake(
+            "the border is padded with copies of the edge; a head that looks outside has to find zeros",
+            _heads_with(fill="replicate"),
+        ),
+        Mistake(
+            "the weights are exponentials that do not sum to 1; divide by their sum, as the softmax does",
+            _heads_with(share=lambda scores, dim: scores.exp()),
         ),
     ),
 )

@@ -35,6 +35,10 @@ def _counted(terms):
     return answer
 
 
+def _parts_of_rows(height: int, width: int, channels: int, patch: int, dim: int) -> int:
+    return channels * patch**2 * dim + 2 * dim + (1 + height * width // patch) * dim
+
+
 def _one_side(height: int, width: int, channels: int, patch: int, dim: int) -> int:
     return embedding_parameters(height, height, channels, patch, dim)
 
@@ -62,6 +66,31 @@ EMBEDDING_PARAMETERS = Exercise(
             "this is E alone; its bias, the class token and the positions are learned as well",
             _counted(lambda N, C, P, D: (C * P * P * D,)),
         ),
+        Mistake(
+            "this is E with its bias; the class token and the positions are learned as well",
+            _counted(lambda N, C, P, D: (C * P * P * D, D)),
+        ),
+        Mistake(
+            "these are the positions alone; E, its bias and the class token are learned as well",
+            _counted(lambda N, C, P, D: ((1 + N) * D,)),
+        ),
+        Mistake(
+            "D numbers are too many: there is one bias, one class token, and one position for each of 1 + N tokens",
+            _counted(lambda N, C, P, D: (C * P * P * D, D, D, (2 + N) * D)),
+        ),
+        Mistake(
+            "the bias or the class token is counted as one number; each of them has D",
+            _counted(lambda N, C, P, D: (C * P * P * D, D, 1, (1 + N) * D)),
+        ),
+        Mistake(
+            "three channels are taken for granted; an image may have another number",
+            _counted(lambda N, C, P, D: (3 * P * P * D, D, D, (1 + N) * D)),
+        ),
+        Mistake(
+            "E is counted with a row for each number of the picture; it has one for each number of a patch",
+            _counted(lambda N, C, P, D: (C * N * P * P * D, D, D, (1 + N) * D)),
+        ),
+        Mistake("HW is divided by P once; a patch takes P rows and P columns, P·P pixels", _parts_of_rows),
         Mistake(
             "there is one E for all patches, not one for each; do not multiply it by N",
             _counted(lambda N, C, P, D: (N * (C * P * P * D + D), D, (1 + N) * D)),
@@ -148,6 +177,10 @@ CONV_TO_MATRIX = Exercise(
             lambda weight: weight.flatten(2),
         ),
         Mistake(
+            "the axes of the kernel are still there, (C, P, P, D); flatten the first three into one",
+            lambda weight: weight.permute(1, 2, 3, 0),
+        ),
+        Mistake(
             "the channels are added up; each has weights of its own, so E has C·P·P rows",
             lambda weight: weight.sum(dim=1).flatten(1).T,
         ),
@@ -216,6 +249,14 @@ START_SEQUENCE = Exercise(
             _positions_shifted,
         ),
         Mistake("the positions are missing", lambda tokens, cls_token, positions: _with_cls(tokens, cls_token)),
+        Mistake(
+            "only the class token gets its position; every token has a row of the table",
+            lambda tokens, cls_token, positions: _with_cls(tokens, cls_token + positions[0]),
+        ),
+        Mistake(
+            "row 0 holds its position alone; the numbers of the class token are missing from it",
+            lambda tokens, cls_token, positions: _with_cls(tokens, torch.zeros_like(cls_token)) + positions,
+        ),
         Mistake(
             "the class token is added to every patch; it is a token of its own, joined with `torch.cat`",
             lambda tokens, cls_token, positions: tokens + cls_token + positions[1:],
@@ -313,6 +354,12 @@ AXIS_POSITIONS = Exercise(
             _both_repeated,
         ),
         Mistake(
+            "both vectors stay for several places; in raster order the columns run while the row's vector stays",
+            lambda rows, columns: torch.cat(
+                [rows.repeat_interleave(len(columns), dim=0), columns.repeat_interleave(len(rows), dim=0)], dim=1
+            ),
+        ),
+        Mistake(
             "the grid is still there, (gh, gw, D); flatten its two axes into N",
             lambda rows, columns: torch.cat(_spread(rows, columns), dim=2),
         ),
@@ -382,6 +429,21 @@ def _cut_or_repeated(table: Tensor, old: Grid, new: Grid) -> Tensor:
     return table[rows]
 
 
+def _antialiased(patches: Tensor, old: Grid, new: Grid) -> Tensor:
+    picture = patches.T.unflatten(1, old)[None]
+    return F.interpolate(picture, size=new, mode="bicubic", antialias=True)[0].flatten(1).T
+
+
+def _as_one_picture(patches: Tensor, old: Grid, new: Grid) -> Tensor:
+    """The table itself taken for a picture of N × D pixels."""
+    size = new[0] * new[1], patches.shape[1]
+    return F.interpolate(patches[None, None], size=size, mode="bicubic", align_corners=True)[0, 0]
+
+
+def _down_the_new_columns(patches: Tensor, old: Grid, new: Grid) -> Tensor:
+    return _resized(patches, old, new).unflatten(0, new).transpose(0, 1).flatten(0, 1)
+
+
 def _whole_table_as_a_line(table: Tensor, old: Grid, new: Grid) -> Tensor:
     return _as_a_line(table, old, (1, 1 + new[0] * new[1]))
 
@@ -395,6 +457,10 @@ RESIZE_POSITIONS = Exercise(
         Mistake(
             "the corners of the two grids are not aligned: `align_corners=True`",
             _keeping_cls(lambda *args: _resized(*args, aligned=False)),
+        ),
+        Mistake(
+            "this is timm's convention, with `antialias=True`; here the corners are aligned: `align_corners=True`",
+            _keeping_cls(_antialiased),
         ),
         Mistake(
             "this is bilinear; bicubic was asked for",
@@ -425,6 +491,22 @@ RESIZE_POSITIONS = Exercise(
         Mistake(
             "the row of the class token is last; it belongs in front",
             lambda table, old, new: torch.cat([_resized(table[1:], old, new), table[:1]]),
+        ),
+        Mistake(
+            "the last row is taken for the class token; its row is the first, before and after",
+            lambda table, old, new: torch.cat([_resized(table[:-1], old, new), table[-1:]]),
+        ),
+        Mistake(
+            "the table is resized as one picture of N × D; each of its D columns is a picture of its own",
+            _keeping_cls(_as_one_picture),
+        ),
+        Mistake(
+            "the new tokens run down the columns; raster order goes left to right, then down",
+            _keeping_cls(_down_the_new_columns),
+        ),
+        Mistake(
+            "both sides of the new grid are its number of rows; a grid need not be square",
+            _keeping_cls(lambda patches, old, new: _resized(patches, old, (new[0], new[0]))),
         ),
         Mistake(
             "down and across are swapped in the new grid; `size` is (height, width)",

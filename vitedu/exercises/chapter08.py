@@ -68,6 +68,18 @@ COUNT_VIT = Exercise(
             _off_by(count_vit, lambda N, numbers, D, L, K: -9 * D * L),
         ),
         Mistake(
+            "the biases of queries, keys and values are missing, 3D in each block",
+            _off_by(count_vit, lambda N, numbers, D, L, K: -3 * D * L),
+        ),
+        Mistake(
+            "the biases of the MLP are missing, 4D + D in each block",
+            _off_by(count_vit, lambda N, numbers, D, L, K: -5 * D * L),
+        ),
+        Mistake(
+            "a block has two LayerNorms, one before attention and one before the MLP",
+            _off_by(count_vit, lambda N, numbers, D, L, K: -2 * D * L),
+        ),
+        Mistake(
             "the two LayerNorms of each block are missing: a gain and a shift each, 4D",
             _off_by(count_vit, lambda N, numbers, D, L, K: -4 * D * L),
         ),
@@ -179,6 +191,10 @@ READ_SCORES = Exercise(
         Mistake("the last token is read; CLS is token 0", _read_after(lambda z: z[:, -1])),
         Mistake("the first patch is read; CLS is token 0, the patches start at 1", _read_after(lambda z: z[:, 1])),
         Mistake("the mean over all tokens is read; read CLS alone", _read_after(lambda z: z.mean(dim=1))),
+        Mistake(
+            "the tokens are averaged, and then normalised; read CLS alone",
+            lambda tokens, *rest: read_scores(tokens.mean(dim=1, keepdim=True), *rest),
+        ),
         Mistake("the mean over the patches is read; read CLS alone", _read_after(lambda z: z[:, 1:].mean(dim=1))),
         Mistake("every token is scored; read CLS alone", _read_after(lambda z: z)),
         Mistake("the axis of the tokens is still there; `tokens[:, 0]` drops it", _read_after(lambda z: z[:, :1])),
@@ -190,6 +206,10 @@ READ_SCORES = Exercise(
         Mistake("the LayerNorm has no gain and no shift", _read_normalised(lambda x, gain, shift: _standardised(x))),
         Mistake("the shift is missing", _read_normalised(lambda x, gain, shift: _standardised(x) * gain)),
         Mistake("the gain is missing", _read_normalised(lambda x, gain, shift: _standardised(x) + shift)),
+        Mistake(
+            "gain and shift are swapped: the gain multiplies, the shift is added",
+            _read_normalised(lambda x, gain, shift: _standardised(x) * shift + gain),
+        ),
         Mistake(
             "the shift is added before the gain multiplies",
             _read_normalised(lambda x, gain, shift: (_standardised(x) + shift) * gain),
@@ -263,6 +283,14 @@ MACS_VIT = Exercise(
         Mistake(
             "attention has two products with N² in them, q kᵀ and weights · v",
             _blocks_cost(lambda T, D: 12 * T * D * D + T * T * D),
+        ),
+        Mistake(
+            "CLS attends as well: N + 1 tokens make (N + 1)² pairs",
+            _blocks_cost(lambda T, D: 12 * T * D * D + 2 * (T - 1) ** 2 * D),
+        ),
+        Mistake(
+            "the patch embedding is priced for one patch; there are N of them",
+            _off_by(macs_vit, lambda N, numbers, D, L, K: -(N - 1) * numbers * D),
         ),
         Mistake(
             "attention has four linear maps: queries, keys, values and the output",
@@ -350,6 +378,20 @@ LARGEST_BATCH = Exercise(
             lambda memory, parameters, T, D, L: max(0, -(-(memory - 16 * parameters) // (64 * L * T * D))),
         ),
         Mistake(
+            "`round` goes to the nearest whole number; a part of an image does not fit: round down",
+            lambda memory, parameters, T, D, L: max(0, round((memory - 16 * parameters) / (64 * L * T * D))),
+        ),
+        Mistake(
+            "if not even the model fits, the answer is 0, and not 1",
+            lambda *args: max(1, largest_batch(*args)),
+        ),
+        Mistake(
+            "`tokens` counts CLS already",
+            lambda memory, parameters, T, D, L: largest_batch(memory, parameters, T + 1, D, L),
+        ),
+        Mistake("a number of float32 has 4 bytes, not 2", _fits(8, image=32)),
+        Mistake("the numbers kept for an image have 4 bytes each in float32, not 2", _fits(image=32)),
+        Mistake(
             "one image more would fit",
             lambda *args: max(0, largest_batch(*args) - 1),
         ),
@@ -427,6 +469,11 @@ def _thirds_transposed(tokens: Tensor, weight: Tensor, bias: Tensor, num_heads: 
     return _maps(tokens, turned, bias, num_heads)
 
 
+def _scores(tokens: Tensor, weight: Tensor, bias: Tensor, num_heads: int) -> Tensor:
+    q, k, _ = (_heads(x, num_heads) for x in (tokens @ weight.T + bias).chunk(3, dim=-1))
+    return q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+
+
 ATTENTION_MAPS = Exercise(
     id="8.5",
     title="Maps from published weights",
@@ -465,6 +512,14 @@ ATTENTION_MAPS = Exercise(
             _thirds_transposed,
         ),
         Mistake("the heads are averaged; return one map for each", lambda *args: attention_maps(*args).mean(dim=1)),
+        Mistake("these are scores; the softmax over the keys is missing", _scores),
+        Mistake(
+            "rows and columns of the maps are swapped: row n belongs to query n",
+            lambda *args: attention_maps(*args).transpose(-2, -1),
+        ),
+        Mistake(
+            "only the row of CLS is returned; the map has a row for every query", lambda *a: attention_maps(*a)[:, :, 0]
+        ),
     ),
 )
 

@@ -9,9 +9,15 @@ from torch import Tensor, nn
 
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, Exercise, Mistake
-from vitedu.optim import learning_rate, split_parameters
+from vitedu.optim import learning_rate as schedule
+from vitedu.optim import split_parameters
 
 # 9.1 -----------------------------------------------------------------------------------------------------------------
+
+
+def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
+    """The rate for one step: linear warm-up to `peak`, then half a cosine to zero."""
+    return schedule(step, total_steps, warmup_steps, peak)
 
 
 def _rate_cases() -> list[Case]:

@@ -39,8 +39,8 @@ TRAITS = {
         "it is wrong for square images only",
     ),
     "B = 1": (
-        "it is right for a single image (B = 1) only: every image of the batch needs the same treatment",
-        "it is wrong for a single image (B = 1) only: `squeeze()` without an axis drops a batch of one as well",
+        "it is right for a batch of one (B = 1) only: every member of a batch needs the same treatment",
+        "it is wrong for a batch of one (B = 1) only: `squeeze()` without an axis drops the batch axis as well",
     ),
     "C = 3": (
         "it is right for C = 3 only: work the number of channels out from the shape",
