@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 PORT ?= 8000
+TORCH ?= both
 # Two threads: what the budgets and recorded times refer to, and what keeps results alike from machine to machine.
 OMP_NUM_THREADS ?= 2
 export OMP_NUM_THREADS PYTHON
@@ -12,7 +13,7 @@ RUN := $(VENV)/bin/python
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test notebooks results bench alone address clean
+.PHONY: help book serve test notebooks results bench colab publish clean
 
 help:
 	@echo "make book                build the site; prints the path of the page to open"
@@ -21,8 +22,8 @@ help:
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
 	@echo "make results [NAME=...]  list the scripts behind the recorded results, or run one"
 	@echo "make bench               time loading and training beside what is promised, and the model beside its peers"
-	@echo "make alone [CHAPTER=05] run the chapters as Colab does: one file, an empty folder, a fresh environment"
-	@echo "make address REPO=https://github.com/OWNER/NAME  change the repository's address everywhere"
+	@echo "make colab [CHAPTER=05] [TORCH=oldest|newest]  run the chapters as Colab does: one file, an empty folder"
+	@echo "make publish REPO=https://github.com/OWNER/NAME  set the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
 
 # The environment is made again only when the pins or the package's own settings change.
@@ -61,12 +62,12 @@ bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
 	@$(RUN) book/tools/bench.py; kept=$$?; echo; $(RUN) book/tools/bench_models.py && exit $$kept
 
-alone: $(READY)
-	@echo "Running each chapter alone, in an environment without vitedu"
-	@$(RUN) book/tools/alone.py $(CHAPTER)
+colab: $(READY)
+	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
+	@$(RUN) book/tools/colab.py --torch $(TORCH) $(CHAPTER)
 
-address: $(READY)
-	@$(RUN) book/tools/address.py $(REPO)
+publish: $(READY)
+	@$(RUN) book/tools/publish.py $(REPO)
 
 clean:
 	@echo "Removing the built site and the caches"

@@ -1,10 +1,18 @@
-"""Fixtures shared by the tests: a data set and a model small enough to train in a fraction of a second."""
+"""Fixtures shared by the tests: data and a model that train in a fraction of a second, and the built site."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
+from bs4 import BeautifulSoup
 
 from vitedu.data import Dataset, Split
 from vitedu.vit import ViT, ViTConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("book", "chapters", "_config.yml", "_toc.yml")  # what the build of the site reads
 
 
 @pytest.fixture
@@ -40,3 +48,43 @@ def small_config() -> ViTConfig:
 def small_model(small_config) -> ViT:
     torch.manual_seed(0)
     return ViT(small_config)
+
+
+# --- the site, built once for all tests of a run ---
+
+
+def state_of_sources() -> dict[Path, tuple[int, int]]:
+    """Size and time of change of every file that the build reads, Python's own caches aside."""
+    found = {}
+    for name in SOURCES:
+        top = ROOT / name
+        for path in [top] if top.is_file() else top.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[path] = (path.stat().st_size, path.stat().st_mtime_ns)
+    return found
+
+
+@pytest.fixture(scope="session")
+def build(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, bool]:
+    """(site, what the builder said, whether the sources stayed as they were); built in a temporary folder."""
+    output = tmp_path_factory.mktemp("book")
+    before = state_of_sources()
+    command = [str(Path(sys.executable).parent / "jupyter-book"), "build", str(ROOT), "--path-output", str(output)]
+    command += ["-W", "-n", "--keep-going", "-q"]
+    result = subprocess.run(command, cwd=output, capture_output=True, text=True, timeout=300, check=False)
+    return output / "_build" / "html", result, state_of_sources() == before
+
+
+@pytest.fixture(scope="session")
+def site(build) -> Path:
+    site, result, _ = build
+    if result.returncode:
+        pytest.fail(f"the book does not build:\n{result.stdout[-2000:]}{result.stderr[-4000:]}", pytrace=False)
+    return site
+
+
+@pytest.fixture(scope="session")
+def pages(site) -> dict[Path, BeautifulSoup]:
+    """Every page by its file; what lies in _static are the theme's templates, not pages."""
+    files = [path for path in sorted(site.rglob("*.html")) if path.relative_to(site).parts[0] != "_static"]
+    return {path: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in files}

@@ -16,7 +16,7 @@ def snapshot():
         "numpy": str(np.random.get_state()),
         "torch": torch.get_rng_state().tolist(),
         "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
+        "device": torch.empty(0).device,
         "gradients": torch.is_grad_enabled(),
         "inference": torch.is_inference_mode_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -87,3 +87,15 @@ def test_every_call_starts_the_same():
             draws.append((random.random(), np.random.rand(), torch.rand(1).item(), torch.rand(1).dtype))
             spoil()
     assert draws[0] == draws[1]
+
+
+def test_the_default_device_can_be_told_where_pytorch_cannot(monkeypatch):
+    """PyTorch 2.6 raises when asked after the default was set and reset, and then no exercise could be checked."""
+
+    def as_in_2_6():
+        raise AttributeError("'NoneType' object has no attribute 'device'")
+
+    monkeypatch.setattr(torch, "get_default_device", as_in_2_6)
+    with global_state_kept():
+        torch.set_default_device("meta")
+    assert torch.empty(0).device.type == "cpu"

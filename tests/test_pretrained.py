@@ -9,6 +9,7 @@ from torch import nn
 
 from vitedu.augment import normalise
 from vitedu.checkpoint import CheckpointError
+from vitedu.data import draw_shapes
 from vitedu.detr import DETR, DETRConfig
 from vitedu.pretrained import WEIGHTS, available, describe, load, save
 from vitedu.scenes import MEAN, STD, draw_scenes
@@ -116,3 +117,14 @@ def test_the_shipped_detr_finds_the_objects():
     assert measured["iou"] > max(0.6, recorded["iou"] - 0.06)
     assert measured["right_count"] > max(0.8, recorded["right_count"] - 0.1)
     assert measured["right_class"] > max(0.8, recorded["right_class"] - 0.1)
+
+
+@pytest.mark.parametrize(("name", "at_least", "at_most"), [("shapes-vit", 0.85, 1), ("shapes-vit-shuffled", 0, 0.3)])
+def test_the_shipped_vit_names_the_objects_and_its_control_does_not(name, at_least, at_most):
+    """On drawings that training never saw: the demand, and the recorded figure within the spread of 300 drawings."""
+    drawn, card, model = draw_shapes(300, seed=-77, clutter=0.5, texture="agree"), describe(name), load(name)
+    with torch.no_grad():
+        answers = model(normalise(drawn.images, torch.tensor(card["mean"]), torch.tensor(card["std"]))).argmax(dim=1)
+    right = (answers == drawn.labels).float().mean().item()
+    assert at_least <= right <= at_most
+    assert right == pytest.approx(card["accuracy"], abs=0.08)

@@ -9,8 +9,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import address
-import alone
+import publish
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -37,73 +36,100 @@ def pins() -> dict[str, str]:
     return {canonicalize_name(match[1]): match[2] for match in found}
 
 
-def copy_of_addressed_files(folder: Path) -> Path:
-    """A copy of every file that may hold the address."""
-    for pattern in address.FILES:
-        for path in ROOT.glob(pattern):
-            copy = folder / path.relative_to(ROOT)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-    return folder
+@pytest.fixture(scope="module")
+def committed() -> list[Path]:
+    """What git keeps, or would keep: committed files and new ones that are not ignored."""
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: what is committed cannot be told")
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
 
 
 # --- one address ---
 
 
+@pytest.fixture
+def copy(tmp_path, committed) -> Path:
+    """A copy of everything that is committed."""
+    for path in committed:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
+    return tmp_path
+
+
 def test_address_is_the_same_everywhere():
-    wrong = {f"{p.path.relative_to(ROOT)}: {p.slug}" for p in address.places() if p.slug != address.current()}
-    assert not wrong, "make address REPO=… puts it right"
+    assert publish.disagreeing() == [], "make publish REPO=… puts it right"
 
 
 def test_every_file_that_needs_the_address_has_it():
-    have = {str(place.path.relative_to(ROOT)) for place in address.places()}
+    have = {str(place.path.relative_to(ROOT)) for place in publish.places()}
     need = {"pyproject.toml", "_config.yml", "CITATION.cff", "README.md", "CONTRIBUTING.md", "book/how_to_use.md"}
     assert need | {f"chapters/{path.name}" for path in CHAPTERS} <= have
 
 
-def test_address_stands_nowhere_that_the_tool_does_not_know():
-    for pattern in address.FILES:
-        for path in ROOT.glob(pattern):
-            written = len(re.findall(rf"github(?:\.com)?/{address.current()}\b", path.read_text(encoding="utf-8")))
-            known = sum(place.path == path for place in address.places())
-            assert written == known, path.relative_to(ROOT)
+def test_publishing_elsewhere_leaves_the_old_address_nowhere(copy):
+    """Not in one committed file, whichever way it is written; and a second time changes nothing."""
+    old, before = publish.current(), len(list(publish.places(copy)))
+    forms = (f"github.com/{old}", f"github/{old}", old.replace("/", ".github.io/"))
+    assert publish.change("Someone-Else/another.book", copy)
+    texts = {path: path.read_bytes().lower() for path in copy.rglob("*") if path.is_file()}
+    assert not [
+        str(path.relative_to(copy))
+        for path, text in texts.items()
+        if any(form.lower().encode() in text for form in forms)
+    ]
+    assert publish.disagreeing(copy) == []
+    assert len(list(publish.places(copy))) == before
+    assert publish.change("Someone-Else/another.book", copy) == []
 
 
-def test_changing_the_address_changes_every_place_and_twice_changes_nothing(tmp_path):
-    root = copy_of_addressed_files(tmp_path)
-    before = {(place.path, place.start) for place in address.places(root)}
-    assert address.change("someone/else.book", root)
-    after = list(address.places(root))
-    assert {place.slug for place in after} == {"someone/else.book"}
-    assert len(after) == len(before)
-    assert address.change("someone/else.book", root) == []
+def test_publishing_back_restores_every_byte(copy):
+    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
+    publish.change("someone/else", copy)
+    assert {path: path.read_bytes() for path in before} != before
+    publish.change(publish.current(ROOT), copy)
+    assert {path: path.read_bytes() for path in before} == before
 
 
-def test_changing_the_address_back_restores_every_byte(tmp_path):
-    root = copy_of_addressed_files(tmp_path)
-    address.change("someone/else", root)
-    address.change(address.current(), root)
-    copies = [path for path in root.rglob("*") if path.is_file()]
-    assert not [copy for copy in copies if copy.read_bytes() != (ROOT / copy.relative_to(root)).read_bytes()]
+@pytest.mark.parametrize("name", ["_config.yml", "CITATION.cff", "README.md", CHAPTERS[0].relative_to(ROOT)])
+def test_a_place_that_disagrees_is_named_and_put_right(copy, name):
+    text = (copy / name).read_text(encoding="utf-8")
+    (copy / name).write_text(text.replace(publish.current(), "left/behind"), encoding="utf-8")
+    assert f"{name} has left/behind, not {publish.current()}" in publish.disagreeing(copy)
+    publish.change(publish.current(), copy)
+    assert publish.disagreeing(copy) == []
+    assert (copy / name).read_text(encoding="utf-8") == text
 
 
-def test_changing_the_address_heals_a_place_that_disagrees(tmp_path):
-    root = copy_of_addressed_files(tmp_path)
-    config = root / "_config.yml"
-    config.write_text(config.read_text().replace(address.current(), "left/behind"))
-    address.change(address.current(), root)
-    assert {place.slug for place in address.places(root)} == {address.current()}
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a sentence about https://github.com/{slug}.", "a sentence about https://github.com/B/C.d."),
+        ("[errata](https://github.com/{slug}/issues)", "[errata](https://github.com/B/C.d/issues)"),
+        ("pip install git+https://github.com/{slug}.git", "pip install git+https://github.com/B/C.d.git"),
+        ("https://github.com/{slug}-extras is another", "https://github.com/{slug}-extras is another"),
+        ("https://github.com/{slug}.extras is another", "https://github.com/{slug}.extras is another"),
+        ("https://github.com/pytorch/pytorch", "https://github.com/pytorch/pytorch"),
+    ],
+)
+def test_the_address_in_every_form_follows_and_the_links_of_others_stay(tmp_path, before, after):
+    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/A/own"\n')
+    (tmp_path / "page.md").write_text(before.format(slug="A/own"))
+    publish.change("B/C.d", tmp_path)
+    assert (tmp_path / "page.md").read_text() == after.format(slug="A/own")
+    assert publish.current(tmp_path) == "B/C.d"
 
 
 @pytest.mark.parametrize("given", ["https://github.com/a/b", "https://github.com/a/b/", "https://github.com/a/b.git"])
 def test_address_may_end_as_people_copy_it(given):
-    assert address.parse(given) == "a/b"
+    assert publish.parse(given) == "a/b"
 
 
 @pytest.mark.parametrize("given", ["a/b", "https://example.org/a/b", "https://github.com/a", "git@github.com:a/b", ""])
 def test_address_elsewhere_is_refused(given):
     with pytest.raises(ValueError, match=re.escape(f"{given!r} is not of the form https://github.com/OWNER/NAME")):
-        address.parse(given)
+        publish.parse(given)
 
 
 # --- one version, exact pins ---
@@ -190,16 +216,6 @@ def test_what_is_missing_is_said_in_one_line(tmp_path, script, remedy):
 # --- the layout ---
 
 
-@pytest.fixture(scope="module")
-def committed() -> list[Path]:
-    """What git keeps, or would keep: committed files and new ones that are not ignored."""
-    if shutil.which("git") is None or not (ROOT / ".git").exists():
-        pytest.skip("not a git checkout: what is committed cannot be told")
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
-    return [ROOT / name for name in names if name and (ROOT / name).is_file()]
-
-
 def test_top_level_holds_what_the_layout_names_and_nothing_else(committed):
     assert {path.relative_to(ROOT).parts[0] for path in committed} <= TOP_LEVEL
 
@@ -267,12 +283,3 @@ def test_year_of_a_reference_is_that_of_its_first_version():
         ids = re.findall(r"(?:arXiv:|arxiv\.org/abs/)(\d{4}\.\d{5})", entry)
         assert len(set(ids)) <= 1
         assert all(number.startswith(year[2:]) for number in ids), key
-
-
-# --- chapters alone ---
-
-
-def test_the_environment_of_a_lone_chapter_has_what_colab_has_and_not_vitedu():
-    pinned = alone.pins(alone.ALREADY_THERE)
-    assert sorted(line.split("==")[0] for line in pinned) == sorted(alone.ALREADY_THERE)
-    assert not set(alone.ALREADY_THERE) & {"vitedu", "einops", "safetensors", "scikit-learn"}

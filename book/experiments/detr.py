@@ -4,13 +4,11 @@ First the CNN learns to name single objects, as the paper's had on ImageNet. The
 drawn afresh for every step. Writes book/results/detr.json and, from the first seed, vitedu/weights/shapes-detr.*.
 """
 
-import shlex
-import sys
 import time
-from datetime import date
 
 import torch
 from _common import Start, read_seeds, record, spread
+from _ship import command_line, round_to_half, table, write_card
 from torch import Tensor, nn
 
 from vitedu.augment import normalise
@@ -19,14 +17,11 @@ from vitedu.data import load
 from vitedu.data.shapes import SHAPES
 from vitedu.detr import DETR, DETRConfig
 from vitedu.device import pick_device
-from vitedu.files import write_whole
 from vitedu.optim import adamw, learning_rate
-from vitedu.pretrained import WEIGHTS, describe, save
-from vitedu.pretrained import load as load_weights
+from vitedu.pretrained import save
 from vitedu.scenes import MEAN, STD, Scenes, draw_scenes
 from vitedu.set_loss import Score, score, set_loss
 from vitedu.train import TrainConfig, fit
-from vitedu.vit import count_parameters
 
 NAME = "shapes-detr"
 STEPS, BATCH, LR, WEIGHT_DECAY, WARMUP, CLIP = 5_000, 32, 1e-3, 0.05, 0.05, 1.0
@@ -127,76 +122,52 @@ def run(seed: int, held_out: Scenes) -> tuple[DETR, dict]:
     model.backbone.load_state_dict(backbone.state_dict())
     model.to(pick_device(), memory_format=torch.channels_last)
     curve = train(model, seed, held_out.subset(slice(0, 500)))
-    rounded = {key: t.half().float() if t.is_floating_point() else t for key, t in model.state_dict().items()}
-    model.load_state_dict(rounded)
-    result = evaluate(model, held_out)
+    result = evaluate(round_to_half(model), held_out)
     row = {"seed": seed, "backbone_accuracy": accuracy, **means(result), "curve": curve}
     row |= {"interval": intervals(result, held_out.numbers), "by_number": by_number(result, held_out.numbers)}
     return model.eval(), row | {"seconds": round(time.perf_counter() - begin)}
 
 
-CARD = """# {name}
-
-A small DETR that finds one to three drawn objects in an image of 64×64 pixels: `vitedu.pretrained.load("{name}")`.
-
-Licence: MIT. Made on {date} by `{command}` (seed {seed}) from drawn images alone; no photograph and no data of others
-went in.
-
-| | |
-| --- | --- |
-| Model | `vitedu.detr.DETR`, {parameters:,} parameters, Carion et al. 2020, arXiv:2005.12872; what differs is marked in the file |
-| Input | (B, 3, 64, 64), normalised with `vitedu.scenes.MEAN` and `STD` |
-| Output | 6 queries: a class ({classes}, or no object) and a box each |
-| Data | `vitedu.scenes.draw_scenes`: {scenes:,} scenes, none shown twice; before that {pictures:,} single objects for the CNN |
-| Recipe | {epochs} epochs for the CNN as classifier; then {steps:,} steps of {batch}, AdamW, peak rate {lr}, cosine, weight decay {decay}, gradient norm at most {clip}, the set loss after every decoder layer |
-| Tensors | half precision, SHA-256 `{sha256}` |
-
-On {held_out:,} held-out scenes (seed -1), with 95 % intervals from resampling the scenes:
-
-| | shipped, seed {seed} | 95 % interval | {spread_title} |
-| --- | --- | --- | --- |
-{table}
-
-An object that no query reports counts as IoU 0 and as not named. The figures hold for scenes drawn like these and for
-nothing else: it has seen no clutter, no other sizes and no photographs.
-"""  # noqa: E501
-
+FACTS = {
+    "Input": "(B, 3, 64, 64), normalised with `vitedu.scenes.MEAN` and `STD`",
+    "Output": f"6 queries: a class ({', '.join(SHAPES)}, or no object) and a box each",
+    "Data": f"`vitedu.scenes.draw_scenes`: {STEPS * BATCH:,} scenes, none shown twice; before that {PICTURES:,} single "
+    "objects for the CNN",
+    "Recipe": f"{EPOCHS} epochs for the CNN as classifier; then {STEPS:,} steps of {BATCH}, AdamW, peak rate {LR}, "
+    f"cosine, weight decay {WEIGHT_DECAY}, gradient norm at most {CLIP}, the set loss after every decoder layer",
+}
+LIMITS = (
+    "An object that no query reports counts as IoU 0 and as not named. The figures hold for scenes drawn like these "
+    "and for nothing else: it has seen no clutter, no other sizes and no photographs."
+)
 WORDS = {"iou": "mean IoU of the objects", "right_class": "objects named right", "right_count": "scenes counted right"}
 
 
-def write_card(rows: list[dict], command: str) -> None:
+def describe_shipped(rows: list[dict], command: str) -> None:
     """The model card beside the weights, its figures from the rows; the first row is the shipped one."""
     shipped, lines = rows[0], []
     for key, words in WORDS.items():
         low, high = shipped["interval"][key]
         others = ", ".join(f"{row[key]:.3f}" for row in rows)
-        lines.append(f"| {words} | {shipped[key]:.3f} | {low:.3f} to {high:.3f} | {others} |")
-    text = CARD.format(
-        name=NAME,
-        date=date.today().isoformat(),
+        lines.append([words, f"{shipped[key]:.3f}", f"{low:.3f} to {high:.3f}", others])
+    seeds = "seeds " + ", ".join(str(row["seed"]) for row in rows) if len(rows) > 1 else "one seed only"
+    scores = table(["", f"shipped, seed {shipped['seed']}", "95 % interval", seeds], lines)
+    write_card(
+        NAME,
+        what="A small DETR that finds one to three drawn objects in an image of 64×64 pixels",
+        model="`vitedu.detr.DETR`, Carion et al. 2020, arXiv:2005.12872, with what differs marked in the file",
+        source="drawn images alone; no photograph and no data of others went in",
+        facts=FACTS,
+        results=f"On {HELD_OUT:,} held-out scenes (seed -1), with 95 % intervals (bootstrap over scenes):\n\n{scores}",
+        limits=LIMITS,
         command=command,
         seed=shipped["seed"],
-        parameters=count_parameters(load_weights(NAME)),
-        classes=", ".join(SHAPES),
-        scenes=STEPS * BATCH,
-        pictures=PICTURES,
-        epochs=EPOCHS,
-        steps=STEPS,
-        batch=BATCH,
-        lr=LR,
-        decay=WEIGHT_DECAY,
-        clip=CLIP,
-        sha256=describe(NAME)["sha256"],
-        held_out=HELD_OUT,
-        spread_title="seeds " + ", ".join(str(row["seed"]) for row in rows) if len(rows) > 1 else "one seed only",
-        table="\n".join(lines),
     )
-    write_whole(WEIGHTS / f"{NAME}.md", text.encode())
 
 
 def main() -> None:
     start, seeds, rows = Start.now(), read_seeds(__doc__, 3), []
-    command = shlex.join(["python", "book/experiments/detr.py", *sys.argv[1:]])
+    command = command_line(__file__)
     held_out = draw_scenes(HELD_OUT, seed=-1)
     for seed in seeds:
         model, row = run(seed, held_out)
@@ -205,7 +176,7 @@ def main() -> None:
         if seed == 0:
             facts = {"class_names": SHAPES, "mean": MEAN.tolist(), "std": STD.tolist(), "made_by": command}
             save(NAME, model, **facts, accuracy={key: row[key] for key in WORDS})
-        write_card(rows, command)
+        describe_shipped(rows, command)
         summary = [{"seeds": len(rows), **{key: spread([r[key] for r in rows]) for key in WORDS}}] if seed > 1 else []
         data = [
             f"vitedu.scenes: {STEPS * BATCH:,} scenes for each seed to learn from, {HELD_OUT:,} others to measure on"

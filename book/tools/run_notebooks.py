@@ -5,7 +5,7 @@
     python book/tools/run_notebooks.py --normalise-only   leave the outputs, only put the metadata in order
 
 A notebook that fails is left as it was. Normalising twice changes nothing, so that a re-run without a change shows no
-difference but in outputs that depend on the machine.
+difference but in outputs that depend on the machine. What each run took goes to book/run_times.json (run_times.py).
 """
 
 import argparse
@@ -23,8 +23,13 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams
 from PIL import Image
+from run_times import FILE, describe_run, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+from tests.notebook_budget import peak_mib  # noqa: E402  the same measure as in the tests
+from vitedu.device import describe_device, pick_device  # noqa: E402
+
 CHAPTERS = ROOT / "chapters"
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
 
@@ -80,8 +85,17 @@ def with_palette(png: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def execute(notebook: NotebookNode, folder: Path) -> None:
-    """Run all cells in a fresh kernel of this interpreter, working in `folder`. nbclient's errors pass through."""
+def execute(notebook: NotebookNode, folder: Path) -> float:
+    """Run all cells in a fresh kernel of this interpreter, working in `folder`, and return the kernel's peak in MiB.
+
+    nbclient's errors pass through.
+    """
+    peak = 0.0
+
+    def note_peak(**_: object) -> None:
+        nonlocal peak
+        peak = max(peak, peak_mib(client.km.provisioner.pid))
+
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -89,8 +103,10 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
+        on_cell_executed=note_peak,
     )
     client.execute()
+    return peak
 
 
 def write(notebook: NotebookNode, path: Path) -> None:
@@ -106,20 +122,23 @@ def write(notebook: NotebookNode, path: Path) -> None:
         raise
 
 
-def process(path: Path, run: bool) -> bool:
-    """Run (if `run`) and normalise one notebook; print one line. False if it failed."""
+def process(path: Path, run: bool, record: Path | None = None) -> bool:
+    """Run (if `run`) and normalise one notebook, note in `record` what it used, print one line. False if it failed."""
     notebook = nbformat.read(path, as_version=4)
-    start = time.perf_counter()
+    start, seconds, peak = time.perf_counter(), 0.0, 0.0
     try:
         if run:
-            execute(notebook, path.parent)
+            peak = execute(notebook, path.parent)
+            seconds = time.perf_counter() - start
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(f"{path.name}: FAILED, left as it was\n{error}", file=sys.stderr, flush=True)
         return False
     write(normalise(notebook), path)
+    if run and record:
+        write_run(path.stem, describe_run(notebook, seconds, peak, describe_device(pick_device())), record)
     budget = notebook.metadata.get("vitedu", {}).get("budget", {}).get("seconds")
     limit = f" of {budget} s" if budget else ""
-    took = f"ran in {time.perf_counter() - start:.0f} s{limit}, normalised" if run else "normalised"
+    took = f"ran in {seconds:.0f} s{limit}, peak {peak:.0f} MiB, normalised" if run else "normalised"
     print(f"{path.name}: {took}", flush=True)
     return True
 
@@ -135,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = ", ".join(path.stem for path in found) or "none"
         print(f"no chapter starts with {' or '.join(options.chapter)!r}; there are: {names}", file=sys.stderr)
         return 2
-    results = [process(path, run=not options.normalise_only) for path in chosen]
+    results = [process(path, run=not options.normalise_only, record=FILE) for path in chosen]
     return 0 if all(results) else 1
 
 

@@ -16,9 +16,17 @@ class Handler(SimpleHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """A browser that goes to the next page before the last one has arrived hangs up, which is no error to report."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def main(folder: str, port: int) -> int:
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=folder))
+        server = Server(("127.0.0.1", port), partial(Handler, directory=folder))
     except OSError as error:
         print(f"port {port}: {error.strerror}; choose another: make serve PORT={port + 1}", file=sys.stderr)
         return 1

@@ -14,6 +14,7 @@ CHAPTERS = {
     7: "vitedu.exercises.chapter07",
     8: "vitedu.exercises.chapter08",
     9: "vitedu.exercises.chapter09",
+    10: "vitedu.exercises.chapter10",
 }
 
 

@@ -18,7 +18,7 @@ def global_state_kept() -> Iterator[None]:
     """
     generators = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    dtype, device, threads = torch.get_default_dtype(), torch.get_default_device(), torch.get_num_threads()
+    dtype, device, threads = torch.get_default_dtype(), _default_device(), torch.get_num_threads()
     deterministic = _deterministic()
     stdout, gradients = sys.stdout, torch.is_grad_enabled()
     try:
@@ -45,8 +45,13 @@ def _deterministic() -> tuple[bool, bool]:
     return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
+def _default_device() -> torch.device:
+    """Where a new tensor is. In PyTorch 2.6, `get_default_device` raises once the default has been set and reset."""
+    return torch.empty(0).device
+
+
 def _use_device(device: torch.device) -> None:
-    if torch.get_default_device() != device:
+    if _default_device() != device:
         torch.set_default_device(None if device.type == "cpu" else device)
 
 

@@ -1,0 +1,82 @@
+"""What each chapter used when `make notebooks` last ran it: book/run_times.json, written there, shown on a page."""
+
+import hashlib
+import json
+import os
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock
+
+FILE = Path(__file__).resolve().parents[1] / "run_times.json"
+PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of one chapter, from top to bottom."""
+
+    seconds: float  # wall-clock: the start of the kernel and all cells
+    mib: float  # the most memory the kernel held
+    date: str
+    processor: str
+    cores: int
+    threads: str  # OMP_NUM_THREADS: how many of the cores PyTorch may use
+    device: str
+    versions: Mapping[str, str]
+    code: str  # fingerprint of the code that was run
+
+
+def fingerprint(notebook: Mapping) -> str:
+    """Changes when a code cell changes, and not when text or outputs do."""
+    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def processor() -> str:
+    """The processor's name, as Linux reports it where it does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def describe_run(notebook: Mapping, seconds: float, mib: float, device: str) -> Run:
+    """A run that has just ended on this machine."""
+    versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+    return Run(
+        seconds=round(seconds, 1),
+        mib=round(mib),
+        date=date.today().isoformat(),
+        processor=processor(),
+        cores=os.cpu_count() or 1,
+        threads=os.environ.get("OMP_NUM_THREADS", "all"),
+        device=device,
+        versions=versions,
+        code=fingerprint(notebook),
+    )
+
+
+def read_runs(file: Path = FILE) -> dict[str, Run]:
+    """Name of the chapter -> its last run. Empty where nothing has been recorded."""
+    if not file.exists():
+        return {}
+    return {name: Run(**run) for name, run in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
+def write_run(name: str, run: Run, file: Path = FILE) -> None:
+    """Put one chapter's run in the place of its last one; of two that end at the same time none is lost."""
+    with FileLock(Path(tempfile.gettempdir()) / f"vitedu-run-times-{os.getuid()}.lock"):
+        runs = {**read_runs(file), name: run}
+        text = json.dumps({key: asdict(runs[key]) for key in sorted(runs)}, indent=1, ensure_ascii=False) + "\n"
+        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-", suffix=".tmp")
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, file)

@@ -1,0 +1,40 @@
+"""Looking inside a Vision Transformer: maps, filters, positions, distances, rollout, probes, and how maps score."""
+
+from vitedu.inspection.capture import capture_attention, capture_tokens
+from vitedu.inspection.depth import linear_probe, outlier_share, token_norms
+from vitedu.inspection.distance import attention_distance, patch_distances, uniform_distance
+from vitedu.inspection.embedding import embedding_filters, filters_to_pictures, smoothness
+from vitedu.inspection.localise import baselines, bootstrap_interval, coverage, localise, relevance_maps
+from vitedu.inspection.positions import line_score, patch_positions, position_similarity, wave_share
+from vitedu.inspection.rollout import discard_lowest, fuse_heads, relevance, rollout
+from vitedu.inspection.viewer import AttentionMaps, explore, overlay
+
+__all__ = [
+    "AttentionMaps",
+    "attention_distance",
+    "baselines",
+    "bootstrap_interval",
+    "capture_attention",
+    "capture_tokens",
+    "coverage",
+    "discard_lowest",
+    "embedding_filters",
+    "explore",
+    "filters_to_pictures",
+    "fuse_heads",
+    "line_score",
+    "linear_probe",
+    "localise",
+    "outlier_share",
+    "overlay",
+    "patch_distances",
+    "patch_positions",
+    "position_similarity",
+    "relevance",
+    "relevance_maps",
+    "rollout",
+    "smoothness",
+    "token_norms",
+    "uniform_distance",
+    "wave_share",
+]

@@ -1,0 +1,73 @@
+"""Attention rollout: how much of every patch has reached the output, if attention and residuals were all there is.
+
+Abnar and Zuidema, "Quantifying Attention Flow in Transformers", 2020, section 3, arXiv:2005.00928.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+FUSIONS = ("mean", "max", "min")
+
+
+def fuse_heads(attention: Tensor, fusion: str = "mean") -> Tensor:
+    """One map of h: (B, h, N, N) -> (B, N, N), by mean, largest or smallest weight. ValueError for another fusion.
+
+    Only the mean keeps rows that sum to one.
+    """
+    if fusion not in FUSIONS:
+        raise ValueError(f"fusion {fusion!r} is not one of {', '.join(FUSIONS)}")
+    return attention.mean(dim=1) if fusion == "mean" else getattr(attention, f"a{fusion}")(dim=1)
+
+
+def discard_lowest(weights: Tensor, share: float) -> Tensor:
+    """Set the lowest weights of every row to zero: that share of the N, rounded down. (B, N, N) -> (B, N, N).
+
+    ValueError if the share is not in [0, 1): at 1 nothing would be left.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"discard {share} is outside [0, 1); 0.9 keeps the highest tenth of each row")
+    count = int(share * weights.shape[-1])
+    lowest = weights.topk(count, dim=-1, largest=False).indices  # (B, N, count)
+    return weights.scatter(-1, lowest, 0.0)
+
+
+def rollout(maps: Sequence[Tensor], fusion: str = "mean", discard: float = 0.0) -> Tensor:
+    """Multiply the layers' maps, each mixed half and half with the residual: L maps (B, h, N, N) -> (B, N, N).
+
+    Entry (i, j) says how much of input token j is in output token i; each row sums to one. Row 0 is that of CLS.
+
+    Args:
+        maps: from `capture_attention`, first layer first.
+        fusion: how h heads become one, "mean", "max" or "min".
+        discard: share of the lowest weights of each row that are set to zero before.
+
+    Raises:
+        ValueError: there are no maps, an unknown fusion, or a share outside [0, 1).
+    """
+    if not maps:
+        raise ValueError("0 maps; run the model inside `with capture_attention(model) as maps`, then pass them")
+    identity = torch.eye(maps[0].shape[-1], device=maps[0].device)
+    result = identity.expand(len(maps[0]), -1, -1)  # (B, N, N)
+    for attention in maps:
+        fused = discard_lowest(fuse_heads(attention.float(), fusion), discard)
+        mixed = (fused + identity) / 2  # A = 0.5 W + 0.5 I, section 3
+        # rows sum to one already with the mean of the heads; other fusions and discarding break that
+        result = mixed / mixed.sum(dim=-1, keepdim=True) @ result
+    return result
+
+
+def relevance(weights: Tensor, grid: tuple[int, int], pool: str) -> Tensor:
+    """What the classifier's vector draws from each patch: (B, N, N), a rollout or one map -> pictures (B, gh, gw).
+
+    With `pool` "cls" that is the row of CLS without its own column; with "mean" the mean of all rows, because the
+    classifier then reads the mean of all patches. ValueError if the number of tokens does not fit.
+    """
+    num_prefix = 1 if pool == "cls" else 0
+    if weights.shape[-1] != num_prefix + grid[0] * grid[1]:
+        raise ValueError(
+            f"{weights.shape[-1]} tokens, expected {num_prefix} + {grid[0]}·{grid[1]} with pool {pool!r}; check both"
+        )
+    row = weights[:, 0, 1:] if pool == "cls" else weights.mean(dim=1)  # (B, N)
+    return row.unflatten(1, grid)
