@@ -471,7 +471,7 @@ OVERLAP = Exercise(
     cases=_overlap_cases,
     mistakes=(
         Mistake(
-            "the overlap is divided by the object's area; divide by the union: both areas together, the overlap once",
+            "the overlap is divided by one area, or by the mean of both; divide by the union, which counts the overlap once",
             lambda pictures, masks: (lambda overlap, area: overlap / area)(*_counts(pictures, masks)),
         ),
         Mistake(
@@ -479,7 +479,7 @@ OVERLAP = Exercise(
             lambda pictures, masks: (lambda overlap, area: overlap / (2 * area))(*_counts(pictures, masks)),
         ),
         Mistake(
-            "the region is made of the lowest patches; sort with `descending=True`",
+            "the region is made of the lowest patches; take the highest: `descending=True`, or `topk` as it stands",
             _region(lambda values, inside: _highest(-values, inside.sum(dim=1, keepdim=True))),
         ),
         Mistake(
