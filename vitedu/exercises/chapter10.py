@@ -471,7 +471,7 @@ OVERLAP = Exercise(
     cases=_overlap_cases,
     mistakes=(
         Mistake(
-            "the overlap is divided by one area, or by the mean of both; divide by the union, which counts the overlap once",
+            "the overlap is divided by one area, or by the mean of both; divide by the union, with the overlap once",
             lambda pictures, masks: (lambda overlap, area: overlap / area)(*_counts(pictures, masks)),
         ),
         Mistake(
