@@ -35,11 +35,13 @@ def test_it_learns_what_can_be_learnt(bright_or_dark, small_config):
 
 
 def test_shuffled_labels_are_not_learnt(bright_or_dark, small_config):
-    """The control of the test above: with random labels validation accuracy stays near one half."""
-    labels = torch.randint(2, (48,), generator=torch.Generator().manual_seed(3))
-    shuffled = type(bright_or_dark.train)(bright_or_dark.train.images, labels)
-    _, history = train(small_config, bright_or_dark, train=shuffled)
-    assert history[-1]["accuracy"] < 0.9
+    """The control of the test above: with random labels validation accuracy is one half on average over the draws."""
+    accuracies = []
+    for draw in range(8):  # a single draw may happen to agree with the brightness, or to disagree
+        labels = torch.randint(2, (48,), generator=torch.Generator().manual_seed(draw))
+        shuffled = type(bright_or_dark.train)(bright_or_dark.train.images, labels)
+        accuracies.append(train(small_config, bright_or_dark, train=shuffled)[1][-1]["accuracy"])
+    assert sum(accuracies) / 8 < 0.85, accuracies
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(bright_or_dark, small_config):
