@@ -103,7 +103,7 @@ class TrainingLoop:
         with seeded(self.config.seed, number, self.device):
             order = torch.randperm(len(train.labels)).to(train.labels.device)[: self.num_images]
             if rank():  # the same order everywhere, but crops of one's own
-                torch.manual_seed(self.config.seed * 1_000_003 + number + (rank() << 32))
+                torch.manual_seed(stream(self.config.seed, number, rank()))
             batches = progress.batches(order.split(self.batch_size), self.steps_per_epoch, number)
             for index, chosen in enumerate(batches):
                 mine = share(chosen)
@@ -160,5 +160,10 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     The generators that were there before are put back afterwards.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(seed * 1_000_003 + epoch)
+        torch.manual_seed(stream(seed, epoch))
         yield
+
+
+def stream(seed: int, epoch: int, process: int = 0) -> int:
+    """The seed of one epoch's random numbers in one of several processes."""
+    return seed * 1_000_003 + epoch + (process << 32)
