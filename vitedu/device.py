@@ -1,6 +1,8 @@
 """Where the numbers are computed, and in which precision."""
 
 import contextlib
+import platform
+from pathlib import Path
 
 import torch
 
@@ -26,6 +28,15 @@ def describe_device(device: torch.device, width: int = 0) -> str:
     if device.type == "cpu":
         return f"cpu ({torch.get_num_threads()} threads, {precision})"
     return f"{device.type} ({precision})"
+
+
+def processor() -> str:
+    """The processor's name, as Linux reports it where it does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 def amp_dtype(device: torch.device, width: int = 0) -> torch.dtype | None:

@@ -16,18 +16,9 @@ from pathlib import Path
 import torch
 from torchvision import __version__ as tv_version
 
-from vitedu.device import describe_device, pick_device
+from vitedu.device import describe_device, pick_device, processor
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-
-
-def processor() -> str:
-    """The processor's name, as Linux reports it where it does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @dataclass(frozen=True)

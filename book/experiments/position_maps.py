@@ -10,13 +10,13 @@ another; all of it for the untrained vectors too. The trained table of the first
 from dataclasses import replace
 
 import torch
-import torch.nn.functional as F
 from _common import Start, read_seeds, record, spread
-from positions import QUARTERS, TRAIN, VIT, quarter
+from positions import QUARTERS, TRAIN, VIT, centres, quarter
 from torch import Tensor
 
 from vitedu.data import Dataset, Split
 from vitedu.data.shapes import draw_shapes, load_shapes
+from vitedu.inspection.positions import offsets, position_similarity
 from vitedu.train import fit
 from vitedu.vit import ViT
 
@@ -30,11 +30,7 @@ GRID = VIT.grid
 
 def inner_patch(masks: Tensor) -> Tensor:
     """On which of the 4 × 4 inner patches of 4 pixels each object's centre lies, in raster order: (N, H, W) -> (N,)."""
-    height, width = masks.shape[1:]
-    area = masks.sum(dim=(1, 2))
-    row = (masks.sum(dim=2) * torch.arange(height)).sum(dim=1) / area  #   (N,), 0 for the middle of the first row
-    column = (masks.sum(dim=1) * torch.arange(width)).sum(dim=1) / area  # (N,)
-    down, across = (((centre + 0.5) // 4 - 2).long().clamp(0, 3) for centre in (row, column))
+    down, across = (((centre + 0.5) // 4 - 2).long().clamp(0, 3) for centre in centres(masks))
     return 4 * down + across
 
 
@@ -51,13 +47,13 @@ def ask(question: str) -> Dataset:
 
 def structure(table: Tensor) -> dict[str, float]:
     """Mean cosine similarities of the position vectors of a grid, (N, D), without that of CLS."""
-    unit = F.normalize(table, dim=1)
-    similar = unit @ unit.T  # (N, N)
-    places = torch.cartesian_prod(*(torch.arange(side) for side in GRID))
-    down, across = (places[:, None] - places).abs().unbind(dim=2)  # (N, N) each
+    similar = position_similarity(table, GRID).flatten(2).flatten(0, 1)  # (N, N)
+    down, across = (offset.abs() for offset in offsets(GRID))  # (N, N) each
     distance, line = down + across, (down == 0) | (across == 0)
     pairs = {f"distance {steps}": distance == steps for steps in STEPS}
-    corner = torch.isin(places, torch.tensor([0, GRID[0] - 1])).all(dim=1)  # (N,), of a square grid
+    rows, columns = (torch.arange(side) for side in GRID)
+    corner = (rows % rows[-1] == 0)[:, None] & (columns % columns[-1] == 0)  # (gh, gw)
+    corner = corner.flatten()  # (N,)
     pairs["corners"] = corner[:, None] & corner & (distance > 0)
     means = {name: similar[chosen].mean().item() for name, chosen in pairs.items()}
     excess = [similar[(distance == d) & line].mean() - similar[(distance == d) & ~line].mean() for d in (3, 4, 5)]

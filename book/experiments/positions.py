@@ -29,11 +29,15 @@ CLS_STDS = (0.0, 0.02, 1.0)
 
 def quarter(masks: Tensor) -> Tensor:
     """In which quarter of the picture the centre of each object lies, in raster order: (N, H, W) -> (N,)."""
-    height, width = masks.shape[1:]
-    area = masks.sum(dim=(1, 2))
-    row = (masks.sum(dim=2) * torch.arange(height)).sum(dim=1) / area  #   (N,)
-    column = (masks.sum(dim=1) * torch.arange(width)).sum(dim=1) / area  # (N,)
+    (row, column), (height, width) = centres(masks), masks.shape[1:]
     return 2 * (row > (height - 1) / 2).long() + (column > (width - 1) / 2).long()
+
+
+def centres(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Row and column of each object's centre of mass, 0 for the middle of the first: (N, H, W) -> two of (N,)."""
+    (height, width), area = masks.shape[1:], masks.sum(dim=(1, 2))
+    row = (masks.sum(dim=2) * torch.arange(height)).sum(dim=1) / area
+    return row, (masks.sum(dim=1) * torch.arange(width)).sum(dim=1) / area
 
 
 def questions(shapes: Dataset) -> dict[str, Dataset]:

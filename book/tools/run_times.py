@@ -13,6 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from vitedu.device import processor
+from vitedu.files import write_whole
+
 FILE = Path(__file__).resolve().parents[1] / "run_times.json"
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "scikit-learn")
 
@@ -36,15 +39,6 @@ def fingerprint(notebook: Mapping) -> str:
     """Changes when a code cell changes, and not when text or outputs do."""
     sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()[:16]
-
-
-def processor() -> str:
-    """The processor's name, as Linux reports it where it does."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 def describe_run(notebook: Mapping, seconds: float, mib: float, device: str) -> Run:
@@ -75,8 +69,4 @@ def write_run(name: str, run: Run, file: Path = FILE) -> None:
     with FileLock(Path(tempfile.gettempdir()) / f"vitedu-run-times-{os.getuid()}.lock"):
         runs = {**read_runs(file), name: run}
         text = json.dumps({key: asdict(runs[key]) for key in sorted(runs)}, indent=1, ensure_ascii=False) + "\n"
-        handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.stem}-", suffix=".tmp")
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, file)
+        write_whole(file, text.encode())
