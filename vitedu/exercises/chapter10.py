@@ -153,6 +153,12 @@ SIMILAR_PLACES = Exercise(
             ).unflatten(0, (-1, columns)),
         ),
         Mistake(
+            "only the query is divided by its length; the other places have one too",
+            lambda table, columns, row, column: (
+                table[1:] @ F.normalize(table[1:], dim=1)[row * columns + column]
+            ).unflatten(0, (-1, columns)),
+        ),
+        Mistake(
             "this is the Euclidean distance, which is zero for equal vectors; the cosine is one",
             lambda table, columns, row, column: (
                 (table[1:] - table[1:][row * columns + column]).norm(dim=1).unflatten(0, (-1, columns))
@@ -313,6 +319,12 @@ MEAN_DISTANCE = Exercise(
             _class_keeps_its_share,
         ),
         Mistake(
+            "the last patch is left out and CLS kept; CLS is token 0",
+            lambda attention, rows, columns, patch: mean_distance(
+                attention.roll((1, 1), dims=(-2, -1)), rows, columns, patch
+            ),
+        ),
+        Mistake(
             "this is the distance of the class token's attention; average over the patches as queries",
             lambda attention, rows, columns, patch: (
                 (
@@ -371,6 +383,11 @@ def _rolled(
     return answer
 
 
+def _scaled_once(maps: Tensor) -> Tensor:
+    unscaled = _rolled(scale=lambda mixed: mixed)(maps)
+    return unscaled / unscaled.sum(dim=-1, keepdim=True)
+
+
 ROLLOUT = Exercise(
     id="10.5",
     title="Rollout, with the largest weight of the heads",
@@ -398,6 +415,8 @@ ROLLOUT = Exercise(
             _rolled(scale=lambda mixed: mixed / mixed.sum(dim=-2, keepdim=True)),
         ),
         Mistake("the heads are averaged; take their largest weight", _rolled(fuse=lambda attention: attention.mean(1))),
+        Mistake("this is the smallest weight of the heads; take the largest", _rolled(fuse=lambda maps: maps.amin(1))),
+        Mistake("the rows are scaled once, at the end; scale them in every layer", _scaled_once),
         Mistake(
             "the largest weights are scaled to sum to one before I is added; mix first, then scale",
             _rolled(fuse=lambda a: a.amax(dim=1) / a.amax(dim=1).sum(dim=-1, keepdim=True)),
