@@ -1,0 +1,49 @@
+"""A recorded table made row by row: all of it, or one row to be compared with what stands in the record."""
+
+import argparse
+import difflib
+from collections.abc import Callable
+
+from _common import Start, record
+
+from vitedu.recorded import recorded
+
+Rows = dict[str, Callable[[list[int]], dict]]  # what computes the row of a name, given the seeds
+
+
+def compute(
+    name: str, about: str, data: list[str], rows: Rows, description: str | None, default_seeds: int = 3
+) -> None:
+    """Run every row and write book/results/NAME.json, or with --row one of them, and show it beside the recorded one.
+
+    Each row is a dict with "accuracy", a spread over the seeds; "name" is added to it. ValueError for an unknown row.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=default_seeds, help="how many; a spread needs 3 or more")
+    parser.add_argument("--row", help="run this row alone and compare it with the record, which stays as it is")
+    options = parser.parse_args()
+    start, seeds = Start.now(), list(range(options.seeds))
+    if options.row:
+        compare(name, options.row, rows, seeds)
+        return
+    done = []
+    for row, run in rows.items():
+        done.append({"name": row, **run(seeds)})
+        print(f"{row:34} {in_words(done[-1])}", flush=True)
+    record(name, about, data, done, start)
+
+
+def compare(name: str, row: str, rows: Rows, seeds: list[int]) -> None:
+    """Run one row and print it under what the record says of it."""
+    if row not in rows:
+        near = difflib.get_close_matches(row, rows, n=1) or list(rows)
+        raise ValueError(f"{name} has no row {row!r}; did you mean {' or '.join(map(repr, near))}?")
+    before = next((known for known in recorded(name)["rows"] if known["name"] == row), None)
+    print(f"recorded: {in_words(before) if before else 'not yet'}")
+    print(f"now:      {in_words(rows[row](seeds))}")
+
+
+def in_words(row: dict) -> str:
+    """The accuracy of a row, per cent."""
+    values = row["accuracy"]["values"]
+    return f"{100 * row['accuracy']['mean']:.2f} ± {100 * row['accuracy']['std']:.2f} % ({len(values)} seeds)"
