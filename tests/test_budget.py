@@ -1,0 +1,90 @@
+"""Training for a given time: the schedule ends with it, only steps count, and every image is seen equally often."""
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from torch import nn
+
+from vitedu.budget import steps_for
+from vitedu.data import load
+from vitedu.train import TrainConfig, TrainingLoop
+
+CPU = torch.device("cpu")
+
+
+class Ticks:
+    """A clock that moves on by one second whenever it is read."""
+
+    def __init__(self):
+        self.count = itertools.count()
+
+    def __call__(self) -> float:
+        return float(next(self.count))
+
+
+def make_loop(**settings) -> TrainingLoop:
+    data = load("digits", quiet=True)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    return TrainingLoop(model, data, TrainConfig(**{"epochs": 100, "batch_size": 500} | settings), 1257, CPU)
+
+
+def test_the_schedule_follows_the_time():
+    loop = make_loop(warmup=0.2, lr=1.0)
+    rates = []
+    for spent in steps_for(loop, loop.data.train, seconds=20, clock=Ticks()):
+        rates.append(loop.lr)
+        assert spent == len(rates)  # one tick for each step
+    assert len(rates) == 20
+    assert rates.index(max(rates)) == 4  # a fifth of the time
+    assert rates[0] < 0.05
+    assert 0 < rates[-1] < 0.02
+
+
+def test_what_happens_between_steps_is_free():
+    loop, clock = make_loop(), Ticks()
+    times = []
+    for spent in steps_for(loop, loop.data.train, seconds=6, clock=clock):
+        times.append(spent)
+        for _ in range(10):
+            clock()
+    assert times == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_mode_is_training_at_each_step():
+    loop, modes = make_loop(), []
+    loop.model.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+    for _ in steps_for(loop, loop.data.train, seconds=3, clock=Ticks()):
+        loop.model.eval()
+    assert modes == [True] * 3
+
+
+def test_each_round_shows_every_image_once_and_rounds_differ(monkeypatch):
+    loop, seen = make_loop(), []
+    monkeypatch.setattr(loop, "step", lambda images, labels: seen.append(images.flatten(1)))
+    for _ in steps_for(loop, loop.data.train, seconds=6, clock=Ticks()):  # 1,257 images are three batches of 500
+        pass
+    first, second = (torch.cat(part) for part in (seen[:3], seen[3:]))
+    everything = Counter(map(tuple, loop.data.train.images.flatten(1).tolist()))
+    assert Counter(map(tuple, first.tolist())) == Counter(map(tuple, second.tolist())) == everything
+    assert not torch.equal(first, second)
+
+
+def test_it_is_repeatable_and_leaves_the_generator_alone():
+    weights = []
+    for _ in range(2):
+        loop = make_loop()
+        before = torch.get_rng_state()
+        for _ in steps_for(loop, loop.data.train, seconds=5, clock=Ticks()):
+            pass
+        assert torch.equal(before, torch.get_rng_state())
+        weights.append(loop.model[1].weight)
+    assert torch.equal(*weights)
+
+
+def test_no_time_is_refused():
+    loop = make_loop()
+    with pytest.raises(ValueError, match="0 seconds leave no time"):
+        next(steps_for(loop, loop.data.train, seconds=0))
