@@ -9,11 +9,14 @@ from torch import nn
 
 from vitedu.augment import normalise
 from vitedu.checkpoint import CheckpointError
+from vitedu.cnn import CNNConfig
 from vitedu.data import draw_shapes
 from vitedu.detr import DETR, DETRConfig
+from vitedu.hybrid import HybridViT
 from vitedu.pretrained import WEIGHTS, available, describe, load, save
 from vitedu.scenes import MEAN, STD, draw_scenes
 from vitedu.set_loss import score
+from vitedu.vit import ViTConfig
 
 SHIPPED_MB = 2.5
 
@@ -43,6 +46,19 @@ def test_a_vit_can_be_saved_too(small_model, tmp_path):
     images = torch.randn(2, 1, 8, 12)
     with torch.no_grad():
         torch.testing.assert_close(load("vit", tmp_path)(images), small_model.eval()(images), atol=0.01, rtol=0.01)
+
+
+def test_a_hybrid_is_built_from_both_its_configs(tmp_path):
+    torch.manual_seed(0)
+    config = ViTConfig(image_size=32, patch_size=8, num_classes=3, dim=16, depth=1, num_heads=2)
+    model = HybridViT(config, CNNConfig(widths=(4, 8), depths=(1, 1), stem_stride=2))
+    images = torch.randn(2, 3, 32, 32)
+    model(images)  # in training mode, so that batch norm has counted something
+    save("hybrid", model, tmp_path)
+    loaded = load("hybrid", tmp_path)
+    assert (loaded.config, loaded.cnn.config) == (model.config, model.cnn.config)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(images), model.eval()(images), atol=0.01, rtol=0.01)
 
 
 def test_the_description_says_what_was_given(detr, tmp_path):
@@ -78,7 +94,7 @@ def test_damaged_tensors_are_refused(detr, tmp_path, damage):
 
 
 def test_a_model_that_could_not_be_loaded_is_not_saved(tmp_path):
-    with pytest.raises(TypeError, match="Linear is not one of DETR, ViT; add it to MODELS"):
+    with pytest.raises(TypeError, match="Linear is not one of DETR, ViT, HybridViT; add it to MODELS"):
         save("linear", nn.Linear(2, 2), tmp_path)
     assert available(tmp_path) == []
 

@@ -19,15 +19,22 @@ from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
 from vitedu.checkpoint import CheckpointError
+from vitedu.cnn import CNNConfig
 from vitedu.convert import load_timm, load_torchvision
 from vitedu.detr import DETR, DETRConfig
 from vitedu.files import write_whole
+from vitedu.hybrid import HybridViT
 from vitedu.vit import ViT, ViTConfig
 
 __all__ = ["available", "describe", "load", "load_timm", "load_torchvision", "save"]
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
-MODELS = {"DETR": (DETR, DETRConfig), "ViT": (ViT, ViTConfig)}
+# A model's class, and the classes of the configs that it is built from, by the names of its arguments.
+MODELS = {
+    "DETR": (DETR, {"config": DETRConfig}),
+    "ViT": (ViT, {"config": ViTConfig}),
+    "HybridViT": (HybridViT, {"config": ViTConfig, "cnn": CNNConfig}),
+}
 
 
 def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
@@ -41,8 +48,8 @@ def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
     content = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise CheckpointError(f"{path} is missing or damaged (its SHA-256 is not that of {name}.json); install again")
-    model_class, config_class = MODELS[card["model"]]
-    model = model_class(config_class(**{key: _tuple(value) for key, value in card["config"].items()}))
+    model_class, config_classes = MODELS[card["model"]]
+    model = model_class(**{part: kind(**_with_tuples(card[part])) for part, kind in config_classes.items()})
     model.load_state_dict({key: _cast(t, torch.float32) for key, t in tensors_from_bytes(content).items()})
     return model.eval()
 
@@ -79,7 +86,7 @@ def save(name: str, model: nn.Module, folder: str | Path = WEIGHTS, **about: obj
                 f"{key} is not finite in half precision, whose largest number is 65504; did it diverge?"
             )
     content = tensors_to_bytes(halved)
-    card = {"model": kind, "config": asdict(model.config), "sha256": hashlib.sha256(content).hexdigest(), **about}
+    card = {"model": kind, **_configs(model), "sha256": hashlib.sha256(content).hexdigest(), **about}
     write_whole(Path(folder) / f"{name}.safetensors", content)
     write_whole(Path(folder) / f"{name}.json", (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
 
@@ -89,6 +96,11 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
-def _tuple(value: object) -> object:
+def _configs(model: nn.Module) -> dict[str, dict]:
+    """What to build the model from, by the names of its arguments."""
+    return {"config": asdict(model.config)} | ({"cnn": asdict(model.cnn.config)} if hasattr(model, "cnn") else {})
+
+
+def _with_tuples(config: dict) -> dict:
     """JSON has no tuples; a config has no lists."""
-    return tuple(value) if isinstance(value, list) else value
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}

@@ -25,12 +25,18 @@ class Contender:
     config: Callable[[int], TrainConfig]  # from a seed
 
 
-def compare_all(name: str, data: Dataset, contenders: dict[str, Contender], description: str | None) -> None:
+def compare_all(
+    name: str,
+    data: Dataset,
+    contenders: dict[str, Contender],
+    description: str | None,
+    budgets: tuple[int, ...] = BUDGETS,
+) -> None:
     """Record every contender after every budget, as "NAME, SECONDS s"."""
     torch.set_num_threads(1)
     rows: Rows = {
         f"{who}, {budget} s": lambda seeds, contender=contender, budget=budget: measure(contender, data, seeds, budget)
-        for budget in BUDGETS
+        for budget in budgets
         for who, contender in contenders.items()
     }
     about = f"validation accuracy on {data.name} after equal processor time on one thread"

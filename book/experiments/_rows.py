@@ -13,10 +13,16 @@ Rows = dict[str, Callable[[list[int]], dict]]  # what computes the row of a name
 
 def compute(
     name: str, about: str, data: list[str], rows: Rows, description: str | None, default_seeds: int = 3
-) -> None:
+) -> list[dict]:
     """Run every row and write book/results/NAME.json, or with --row one of them, and show it beside the recorded one.
 
-    Each row is a dict with "accuracy", a spread over the seeds; "name" is added to it. ValueError for an unknown row.
+    Each row is a dict with "accuracy", a spread over the seeds; "name" is added to it.
+
+    Returns:
+        The rows, none with --row.
+
+    Raises:
+        ValueError: there is no row of that name.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=default_seeds, help="how many; a spread needs 3 or more")
@@ -25,12 +31,13 @@ def compute(
     start, seeds = Start.now(), list(range(options.seeds))
     if options.row:
         compare(name, options.row, rows, seeds)
-        return
+        return []
     done = []
     for row, run in rows.items():
         done.append({"name": row, **run(seeds)})
         print(f"{row:34} {in_words(done[-1])}", flush=True)
     record(name, about, data, done, start)
+    return done
 
 
 def compare(name: str, row: str, rows: Rows, seeds: list[int]) -> None:

@@ -1,0 +1,41 @@
+"""Which model to choose when time is short: presets, the hybrid and a ResNet on Fashion-MNIST (20 min on one core).
+
+`tiny` and `small` on patches of 7 pixels, `tiny` on patches of 4, a hybrid of a small CNN and two blocks of `tiny`, and
+that CNN alone, all by the book's recipe with mirror images, each for 15 and for 60 s of one thread, the rate following
+the time down to zero. Three seeds, validation images; the test split is not looked at.
+
+One row: make results NAME=presets ROW="tiny, 15 s".
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from _equal_time import Contender, compare_all
+from torch import nn
+
+from vitedu.cnn import ResNet
+from vitedu.data import Dataset, load
+from vitedu.hybrid import HybridViT, small_stem
+from vitedu.recipes import recipe
+from vitedu.vit import ViT
+
+BUDGETS = (15, 60)  # seconds
+
+
+def contenders(data: Dataset) -> dict[str, Contender]:
+    """Five models with one recipe."""
+    tiny, training = recipe(data, train={"epochs": 20}, augment={"flip": True})
+    small, cnn = recipe(data, "small")[0], small_stem(tiny.image_size, tiny.in_channels)
+    models: dict[str, Callable[[], nn.Module]] = {
+        "tiny": lambda: ViT(tiny),
+        "tiny, patches of 4": lambda: ViT(replace(tiny, patch_size=4)),
+        "small": lambda: ViT(small),
+        "hybrid": lambda: HybridViT(replace(tiny, depth=2), cnn),
+        "ResNet": lambda: ResNet(replace(cnn, num_classes=len(data.class_names))),
+    }
+    return {name: Contender(build, lambda seed: replace(training, seed=seed)) for name, build in models.items()}
+
+
+if __name__ == "__main__":
+    fashion = load("fashion-mnist")
+    compare_all("presets", fashion, contenders(fashion), __doc__, BUDGETS)
