@@ -1,10 +1,12 @@
 """The Transformer encoder: MLP, stochastic depth, one block, a stack of blocks.
 
 Pre-norm as in ViT (Dosovitskiy et al. 2020, Eqs. 2-3, arXiv:2010.11929), post-norm as in Vaswani et al. 2017
-(arXiv:1706.03762). Stochastic depth: Huang et al. 2016, arXiv:1603.09382.
+(arXiv:1706.03762). Stochastic depth: Huang et al. 2016, arXiv:1603.09382. Computing the inside of a block again on the
+way back: Chen et al. 2016, arXiv:1604.06174.
 """
 
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from vitedu.attention import MultiHeadAttention
 
@@ -135,12 +137,17 @@ class Stack(nn.Module):
 
 
 class Encoder(Stack):
-    """A stack of `EncoderBlock`s."""
+    """A stack of `EncoderBlock`s.
+
+    With `recompute` only the tokens between the blocks are kept for the way back. What is inside a block is computed a
+    second time when its gradient is due, with the same random draws: less memory, more time, the same gradients.
+    """
 
     kind = EncoderBlock
+    recompute = False
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, N, D), mask broadcasting to (B, h, N, N) or None -> (B, N, D)."""
         for block in self.blocks:
-            x = block(x, mask)
+            x = checkpoint(block, x, mask, use_reentrant=False) if self.recompute else block(x, mask)
         return self.norm(x)  # ViT Eq. 4: LN(z_L)

@@ -7,7 +7,7 @@ Li et al., "PyTorch Distributed", 2020, arXiv:2006.15704. `shard` splits the mod
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import torch.distributed as dist
@@ -67,6 +67,14 @@ def together(model: nn.Module) -> nn.Module:
         return model
     devices = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
     return DistributedDataParallel(model, device_ids=devices)
+
+
+def local_gradient(model: nn.Module, wanted: bool = True) -> AbstractContextManager:
+    """Inside, backward passes through a model from `together` add to this process's gradient and ask no other for its.
+
+    The next backward pass outside averages what has been added up. Of another model, or if not `wanted`, nothing changes.
+    """
+    return model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def total(values: Tensor) -> Tensor:

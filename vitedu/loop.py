@@ -13,10 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitedu.augment import Augment, normalise
+from vitedu.block import Encoder
 from vitedu.checkpoint import load_checkpoint, save_checkpoint
 from vitedu.data import Dataset, Split
 from vitedu.device import amp_dtype, autocast
-from vitedu.distributed import rank, share, together, total, world
+from vitedu.distributed import local_gradient, rank, share, together, total, world
 from vitedu.mix import mixer
 from vitedu.optim import OPTIMIZERS, SCHEDULES, adamw, averaged, learning_rate, sgd
 from vitedu.progress import Progress
@@ -41,6 +42,8 @@ class TrainConfig:
         0.0  # decay per step of an exponential moving average of the weights, which is what is kept; 0 for none
     )
     clip_norm: float = 1.0  # longest gradient over all parameters; 0 leaves it alone
+    accumulate: int = 1  # parts in which a batch is computed, one after the other; the step is that of the whole batch
+    recompute: bool = False  # keep only the tokens between the blocks, and compute their insides again on the way back
     augment: Augment = field(default_factory=Augment)
     seed: int = 0
 
@@ -48,7 +51,7 @@ class TrainConfig:
         for name, known in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
-        for name in ("epochs", "batch_size"):
+        for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
         for name in ("warmup", "label_smoothing"):
@@ -71,6 +74,8 @@ class TrainingLoop:
 
     def __init__(self, model: nn.Module, data: Dataset, config: TrainConfig, num_images: int, device: torch.device):
         self.model, self.data, self.config, self.device = model, data, config, device
+        if config.recompute:
+            encoder_of(model).recompute = True
         self.network = together(model)
         self.optimizer = self.build_optimizer()
         self.average = averaged(model, config.ema) if config.ema else None
@@ -114,10 +119,8 @@ class TrainingLoop:
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update from bytes (B, C, H, W) and labels (B,); returns the loss, a scalar on the device."""
         images, targets = self.mix(self.config.augment(normalise(images, self.data.mean, self.data.std)), labels)
-        with autocast(self.device, self.dtype):
-            loss = F.cross_entropy(self.network(images), targets, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        loss = self.backward(images, targets)
         if self.config.clip_norm:
             self.scaler.unscale_(self.optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -125,7 +128,20 @@ class TrainingLoop:
         self.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
-        return loss.detach()
+        return loss
+
+    def backward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Add up the gradient of the mean loss over the batch, in parts; returns that loss, a scalar on the device."""
+        parts = list(zip(images.chunk(self.config.accumulate), targets.chunk(self.config.accumulate), strict=True))
+        loss = torch.zeros((), device=self.device)
+        for number, (some, wanted) in enumerate(parts, start=1):
+            with local_gradient(self.network, number < len(parts)):
+                with autocast(self.device, self.dtype):
+                    mean = F.cross_entropy(self.network(some), wanted, label_smoothing=self.config.label_smoothing)
+                part = mean * (len(some) / len(images))  # a mean of means would overrate a smaller last part
+                self.scaler.scale(part).backward()
+            loss += part.detach()
+        return loss
 
     def set_learning_rate(self, step: int) -> None:
         """Give every parameter group the schedule's rate for this step."""
@@ -146,6 +162,14 @@ class TrainingLoop:
         if state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])
         return state["history"]
+
+
+def encoder_of(model: nn.Module) -> Encoder:
+    """The encoder, whose blocks can be computed again. ValueError for a model without one."""
+    encoder = getattr(model, "encoder", None)
+    if not isinstance(encoder, Encoder):
+        raise ValueError(f"{type(model).__name__} has no encoder whose blocks could be computed again; drop recompute")
+    return encoder
 
 
 def width_of(model: nn.Module) -> int:
