@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import platform
 import shlex
@@ -36,7 +37,8 @@ class Start:
 
 def spread(values: list[float]) -> dict:
     """Mean and sample standard deviation, with the values behind them."""
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values), "values": values}
+    std = statistics.stdev(values) if len(values) > 1 else math.nan  # one value has no spread
+    return {"mean": statistics.fmean(values), "std": std, "values": values}
 
 
 def record(name: str, about: str, data: list[str], rows: list[dict], start: Start) -> None:

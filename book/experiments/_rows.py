@@ -20,9 +20,6 @@ def compute(
 
     Returns:
         The rows, none with --row.
-
-    Raises:
-        ValueError: there is no row of that name.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=default_seeds, help="how many; a spread needs 3 or more")
@@ -30,6 +27,9 @@ def compute(
     options = parser.parse_args()
     start, seeds = Start.now(), list(range(options.seeds))
     if options.row:
+        if options.row not in rows:
+            near = difflib.get_close_matches(options.row, rows, n=1) or list(rows)
+            parser.error(f"{name} has no row {options.row!r}; did you mean {' or '.join(map(repr, near))}?")
         compare(name, options.row, rows, seeds)
         return []
     done = []
@@ -42,15 +42,24 @@ def compute(
 
 def compare(name: str, row: str, rows: Rows, seeds: list[int]) -> None:
     """Run one row and print it under what the record says of it."""
-    if row not in rows:
-        near = difflib.get_close_matches(row, rows, n=1) or list(rows)
-        raise ValueError(f"{name} has no row {row!r}; did you mean {' or '.join(map(repr, near))}?")
-    before = next((known for known in recorded(name)["rows"] if known["name"] == row), None)
+    before = next((known for known in known_rows(name) if known["name"] == row), None)
     print(f"recorded: {in_words(before) if before else 'not yet'}")
     print(f"now:      {in_words(rows[row](seeds))}")
 
 
+def known_rows(name: str) -> list[dict]:
+    """What stands in the record; nothing if there is none yet."""
+    try:
+        return recorded(name)["rows"]
+    except ValueError:
+        return []
+
+
 def in_words(row: dict) -> str:
     """The accuracy of a row, per cent."""
-    values = row["accuracy"]["values"]
-    return f"{100 * row['accuracy']['mean']:.2f} ± {100 * row['accuracy']['std']:.2f} % ({len(values)} seeds)"
+    mean, std, values = (row["accuracy"][key] for key in ("mean", "std", "values"))
+    return (
+        f"{100 * mean:.2f} % (1 seed)"
+        if len(values) == 1
+        else f"{100 * mean:.2f} ± {100 * std:.2f} % ({len(values)} seeds)"
+    )

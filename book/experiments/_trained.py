@@ -55,7 +55,9 @@ def measure(shipped: Shipped, data: Dataset, seeds: list[int]) -> dict:
 def train(shipped: Shipped, data: Dataset, seed: int) -> dict:
     """One training run, or what an earlier one with this seed has left; the test images are looked at here, once."""
     path = KEPT / shipped.result / f"{seed}.pt"
-    if not path.exists():
+    if path.exists():
+        print(f"seed {seed} was trained before; remove {path} to train it again")
+    else:
         torch.manual_seed(seed)
         model, began = shipped.build(), time.process_time()
         history = fit(model, data, shipped.config(seed), device=torch.device("cpu"))

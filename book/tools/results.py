@@ -1,5 +1,6 @@
 """List the scripts behind the recorded results, or run those named (behind `make results`)."""
 
+import argparse
 import ast
 import subprocess
 import sys
@@ -15,7 +16,11 @@ def summary(script: Path) -> str:
     return text.splitlines()[0]
 
 
-def main(names: list[str]) -> int:
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="the scripts to run; none lists them")
+    names, options = parser.parse_known_args(arguments)  # what is left is for the scripts: --seeds 3, --row "..."
+    names = names.names
     found = [path for path in sorted(EXPERIMENTS.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
     scripts = {path.stem: path for path in found}  # without a main part it is a module that scripts share
     if not names:
@@ -29,7 +34,7 @@ def main(names: list[str]) -> int:
         return 2
     for name in names:
         print(f"Running book/experiments/{name}.py", flush=True)
-        code = subprocess.run([sys.executable, str(scripts[name])], cwd=ROOT, check=False).returncode
+        code = subprocess.run([sys.executable, str(scripts[name]), *options], cwd=ROOT, check=False).returncode
         if code:
             return code
     return 0
