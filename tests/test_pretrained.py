@@ -10,15 +10,19 @@ from torch import nn
 from vitedu.augment import normalise
 from vitedu.checkpoint import CheckpointError
 from vitedu.cnn import CNNConfig
-from vitedu.data import draw_shapes
+from vitedu.data import DatasetUnavailable, draw_shapes
+from vitedu.data import load as load_data
 from vitedu.detr import DETR, DETRConfig
 from vitedu.hybrid import HybridViT
 from vitedu.pretrained import WEIGHTS, available, describe, load, save
 from vitedu.scenes import MEAN, STD, draw_scenes
 from vitedu.set_loss import score
+from vitedu.train import evaluate
 from vitedu.vit import ViTConfig
 
 SHIPPED_MB = 2.5
+ALL_MB = 12  # together
+PHOTOGRAPHS = {"fashion-mnist-small": "fashion-mnist", "cifar10-small": "cifar10", "imagenette-small": "imagenette"}
 
 
 @pytest.fixture
@@ -116,6 +120,26 @@ def test_each_shipped_checkpoint_loads_is_small_and_has_a_card(name):
     card = (WEIGHTS / f"{name}.md").read_text(encoding="utf-8")
     for word in ("licence: mit", "python book/experiments/", describe(name)["sha256"]):
         assert word in card.lower(), word
+
+
+def test_all_that_ships_stays_small():
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) < ALL_MB * 1e6
+
+
+@pytest.mark.parametrize("name", [name for name in PHOTOGRAPHS if name in available()])
+def test_a_model_of_photographs_is_as_good_as_its_card_says(name):
+    """On 2,000 test images, always the same, against the accuracy on all of them: four standard errors either way."""
+    card, model = describe(name), load(name)
+    try:
+        data = load_data(PHOTOGRAPHS[name], image_size=model.config.image_size, quiet=True)
+    except DatasetUnavailable as error:
+        pytest.skip(str(error).splitlines()[0])
+    assert card["class_names"] == list(data.class_names)
+    torch.testing.assert_close(torch.tensor(card["mean"]), data.mean)
+    sample = data.test.subset(torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))[:2000])
+    accuracy, known = evaluate(model, sample, data).accuracy, card["accuracy"]
+    assert accuracy == pytest.approx(known, abs=4 * (known * (1 - known) / 2000) ** 0.5)
+    assert accuracy > {"fashion-mnist-small": 0.9, "cifar10-small": 0.7, "imagenette-small": 0.4}[name]
 
 
 def test_no_file_of_weights_is_without_its_description():
