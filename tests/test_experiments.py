@@ -68,6 +68,21 @@ def test_a_row_is_shown_beside_its_record_which_stays(rows, monkeypatch, tmp_pat
     assert (tmp_path / "two_rows.json").read_bytes() == before
 
 
+def test_a_new_row_can_replace_the_recorded_one_and_says_where_it_is_from(rows, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["two_rows.py"])
+    table(rows)()
+    before = json.loads((tmp_path / "two_rows.json").read_text())
+    before["rows"][0]["accuracy"]["mean"] = 0.1  # as if another script had measured it
+    (tmp_path / "two_rows.json").write_text(json.dumps(before))
+    monkeypatch.setattr(sys, "argv", ["two_rows.py", "--row", "first", "--update"])
+    table(rows)()
+    after = json.loads((tmp_path / "two_rows.json").read_text())
+    assert after["rows"][0]["accuracy"]["mean"] == pytest.approx(0.51)
+    assert after["rows"][0]["command"] == "python book/experiments/two_rows.py --row first --update"
+    assert after["rows"][1] == before["rows"][1]
+    assert {**after, "rows": None} == {**before, "rows": None}
+
+
 def test_a_row_can_be_run_before_anything_is_recorded(rows, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["two_rows.py", "--row", "first"])
     table(rows)()

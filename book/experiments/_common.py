@@ -43,21 +43,27 @@ def spread(values: list[float]) -> dict:
 
 def record(name: str, about: str, data: list[str], rows: list[dict], start: Start) -> None:
     """Write book/results/NAME.json: the rows, and everything needed to judge and repeat them."""
-    content = {
-        "about": about,
+    seconds = round(time.perf_counter() - start.moment)
+    write_result(name, {"about": about, **provenance_of(name, start), "data": data, "seconds": seconds, "rows": rows})
+    print(f"wrote book/results/{name}.json after {seconds} s")
+
+
+def provenance_of(name: str, start: Start) -> dict:
+    """The command that is running, when, on which revision, and what it runs on."""
+    return {
         "command": shlex.join(["python", f"book/experiments/{name}.py", *sys.argv[1:]]),
         "date": date.today().isoformat(),
         "commit": start.commit,
-        "data": data,
         "device": describe_device(pick_device()),
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "torchvision": tv_version},
-        "seconds": round(time.perf_counter() - start.moment),
-        "rows": rows,
     }
+
+
+def write_result(name: str, content: dict) -> None:
+    """Write book/results/NAME.json."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    print(f"wrote book/results/{name}.json after {content['seconds']} s")
 
 
 def read_seeds(description: str | None, default: int) -> list[int]:

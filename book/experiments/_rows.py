@@ -4,7 +4,7 @@ import argparse
 import difflib
 from collections.abc import Callable
 
-from _common import Start, record
+from _common import Start, provenance_of, record, write_result
 
 from vitedu.recorded import recorded
 
@@ -24,13 +24,16 @@ def compute(
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=default_seeds, help="how many; a spread needs 3 or more")
     parser.add_argument("--row", help="run this row alone and compare it with the record, which stays as it is")
+    parser.add_argument("--update", action="store_true", help="with --row: put the new row into the record")
     options = parser.parse_args()
     start, seeds = Start.now(), list(range(options.seeds))
     if options.row:
         if options.row not in rows:
             near = difflib.get_close_matches(options.row, rows, n=1) or list(rows)
             parser.error(f"{name} has no row {options.row!r}; did you mean {' or '.join(map(repr, near))}?")
-        compare(name, options.row, rows, seeds)
+        row = {"name": options.row, **compare(name, options.row, rows, seeds)}
+        if options.update:
+            update(name, row, start)
         return []
     done = []
     for row, run in rows.items():
@@ -40,11 +43,23 @@ def compute(
     return done
 
 
-def compare(name: str, row: str, rows: Rows, seeds: list[int]) -> None:
+def compare(name: str, row: str, rows: Rows, seeds: list[int]) -> dict:
     """Run one row and print it under what the record says of it."""
     before = next((known for known in known_rows(name) if known["name"] == row), None)
     print(f"recorded: {in_words(before) if before else 'not yet'}")
-    print(f"now:      {in_words(rows[row](seeds))}")
+    now = rows[row](seeds)
+    print(f"now:      {in_words(now)}")
+    return now
+
+
+def update(name: str, row: dict, start: Start) -> None:
+    """Put a row that was run by itself into the record, with where it comes from; it is the last one if it is new."""
+    result = recorded(name)
+    origin = {key: value for key, value in provenance_of(name, start).items() if result[key] != value}
+    known = [old["name"] for old in result["rows"]]
+    place = known.index(row["name"]) if row["name"] in known else len(known)
+    result["rows"][place : place + 1] = [row | origin]
+    write_result(name, result)
 
 
 def known_rows(name: str) -> list[dict]:
