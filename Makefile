@@ -21,7 +21,7 @@ help:
 	@echo "make test                check the code, run all tests, re-run every chapter"
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
 	@echo "make results [NAME=... [ROW=... SEEDS=1]]  list the scripts behind the recorded results, run one, or repeat a row"
-	@echo "make bench               time loading and training beside what is promised, and the model beside its peers"
+	@echo "make bench               time loading and training beside what is promised, models and recipes beside their peers"
 	@echo "make colab [CHAPTER=05] [TORCH=oldest|newest]  run the chapters as Colab does: one file, an empty folder"
 	@echo "make publish REPO=https://github.com/OWNER/NAME  set the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
@@ -60,7 +60,8 @@ results: $(READY)
 
 bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
-	@$(RUN) book/tools/bench.py; kept=$$?; echo; $(RUN) book/tools/bench_models.py && exit $$kept
+	@$(RUN) book/tools/bench.py; kept=$$?; echo; $(RUN) book/tools/bench_models.py && echo && \
+		$(RUN) book/tools/bench_throughput.py && echo && $(RUN) book/tools/bench_equal_time.py && exit $$kept
 
 colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"

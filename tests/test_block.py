@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from vitedu.block import MLP, DropPath, Encoder, EncoderBlock
+from vitedu.memory import kept_bytes
 
 NORMS = ["pre", "post"]
 
@@ -159,3 +160,41 @@ def test_a_block_that_cannot_be_built_is_refused(arguments, message):
         EncoderBlock(**arguments)
     with pytest.raises(ValueError, match=message):
         Encoder(1, **arguments)
+
+
+# --- blocks that are computed a second time on the way back ---
+
+
+def gradients(encoder: Encoder, x: torch.Tensor) -> list[torch.Tensor]:
+    """Of the parameters and of the input, all random draws made anew from one seed."""
+    x = x.clone().requires_grad_()
+    torch.manual_seed(3)
+    encoder(x).square().sum().backward()
+    found = [x.grad, *(parameter.grad for parameter in encoder.parameters())]
+    encoder.zero_grad(set_to_none=True)
+    return found
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_recomputing_gives_the_same_gradients_to_the_bit(norm):
+    """With dropout and stochastic depth: the second time draws what the first time drew."""
+    encoder, x = Encoder(3, 16, 4, norm=norm, dropout=0.2, attention_dropout=0.2, drop_path=0.3), tokens(4, 7, 16)
+    plain = gradients(encoder, x)
+    encoder.recompute = True
+    assert all(torch.equal(a, b) for a, b in zip(plain, gradients(encoder, x), strict=True))
+
+
+def test_recomputing_keeps_only_the_tokens_between_the_blocks():
+    encoder, x = Encoder(5, 32, 4), tokens(2, 9, 32)
+    whole, last_norm = kept_bytes(encoder, x), kept_bytes(encoder.norm, x.clone().requires_grad_())
+    encoder.recompute = True
+    assert kept_bytes(encoder, x) - last_norm <= 5 * x.nbytes < whole / 10
+
+
+def test_recomputing_changes_nothing_where_no_gradient_is_asked_for():
+    encoder, x = Encoder(2, 16, 4).eval(), tokens(2, 7, 16)
+    expected = encoder(x)
+    encoder.recompute = True
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            assert torch.equal(encoder(x), expected)

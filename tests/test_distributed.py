@@ -1,6 +1,7 @@
 """`vitedu.distributed`, with two processes on the CPU: they do together what one does with twice the batch."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,15 @@ def test_two_processes_follow_the_curve_of_one_with_the_doubled_batch(tmp_path, 
     assert sorted([*first["shares"].tolist(), *second["shares"].tolist()]) == list(range(7))
 
 
+def test_parts_of_a_batch_are_added_up_before_they_are_shared(tmp_path, alone):
+    """Two processes, three parts each and blocks computed twice: still the curve of one with the whole batch."""
+    first, second = two_processes("parts", tmp_path)
+    torch.testing.assert_close(first["weights"], alone[0], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(first["own"], second["own"], rtol=1e-2)  # not averaged yet
+    torch.testing.assert_close(first["shared"], second["shared"], rtol=0, atol=0)
+    torch.testing.assert_close(first["shared"], first["own"] + second["own"])  # mean of twice the one, twice the other
+
+
 def test_a_killed_process_is_started_again_and_goes_on_from_the_last_checkpoint(tmp_path, alone):
     first, _ = two_processes("die", tmp_path, restarts=1)
     torch.testing.assert_close(first["weights"], alone[0], rtol=1e-4, atol=1e-5)
@@ -84,6 +94,7 @@ def test_a_sharded_model_learns_as_a_whole_one_and_each_process_holds_half(tmp_p
 
 def test_the_command_line_trains_in_two_processes_and_speaks_once(tmp_path):
     small = ["--dim", "16", "--depth", "1", "--num-heads", "1", "--patch-size", "4", "--epochs", "1"]
+    small += ["--accumulate", "2", "--recompute"]
     done = torchrun("-m", "vitedu.train", "--data", "digits", *small, "--out", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("test accuracy") == 1
@@ -98,3 +109,19 @@ def test_alone_nothing_is_shared():
         assert distributed.total(torch.ones(2)).tolist() == [1.0, 1.0]
         layer = torch.nn.Linear(2, 2)
         assert distributed.together(layer) is layer
+        with distributed.local_gradient(layer):
+            layer(torch.ones(1, 2)).sum().backward()
+        assert layer.bias.grad.tolist() == [1.0, 1.0]
+
+
+def test_several_processes_on_a_mac_leave_its_gpu_alone(monkeypatch):
+    """gloo cannot carry tensors that lie there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for name, value in {"WORLD_SIZE": 1, "RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setattr(distributed, "pick_device", lambda: torch.device("mps"))
+    with distributed.processes() as device:
+        assert device == CPU
+        assert distributed.world() == 1

@@ -233,3 +233,57 @@ def test_what_is_kept_and_measured_is_the_average(bright_or_dark, small_config):
 def test_a_recipe_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         TrainConfig(**wrong)
+
+
+# --- a batch in parts, and blocks that are computed twice ---
+
+
+def one_step(config, data, recipe, count=20):
+    """Loss and weights after a single step; the steps of a test draw the same random numbers."""
+    torch.manual_seed(0)
+    model = ViT(config)
+    loop = TrainingLoop(model, data, recipe, 48, CPU)
+    torch.manual_seed(5)
+    loss = loop.step(data.train.images[:count], data.train.labels[:count])
+    return loss, weights(model)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 19, 20, 50])
+@pytest.mark.parametrize("changes", [{}, {"clip_norm": 0.1}, {"mixup": 0.5, "cutmix": 0.5, "label_smoothing": 0.2}])
+def test_a_batch_in_parts_takes_the_step_of_the_whole(bright_or_dark, small_config, parts, changes):
+    """Twenty images in three parts are 7 + 7 + 6: a mean of the three means would be another step."""
+    still = replace(small_config, dropout=0.0, drop_path=0.0)
+    recipe = TrainConfig(optimizer="sgd", lr=0.1, **changes)
+    loss, whole = one_step(still, bright_or_dark, recipe)
+    same_loss, same = one_step(still, bright_or_dark, replace(recipe, accumulate=parts))
+    torch.testing.assert_close(same_loss, loss)
+    torch.testing.assert_close(same, whole, rtol=1e-4, atol=1e-6)
+    assert not torch.allclose(one_step(still, bright_or_dark, recipe, count=14)[1], whole, rtol=1e-4, atol=1e-6)
+
+
+def test_parts_pass_through_the_loss_scaler(bright_or_dark, small_config, monkeypatch):
+    monkeypatch.setattr("vitedu.loop.amp_dtype", lambda device, width: torch.float16)
+    still = replace(small_config, dropout=0.0, drop_path=0.0)
+    recipe = TrainConfig(optimizer="sgd", lr=0.1)
+    loss, whole = one_step(still, bright_or_dark, recipe)
+    same_loss, same = one_step(still, bright_or_dark, replace(recipe, accumulate=3))
+    torch.testing.assert_close(same_loss, loss, rtol=1e-2, atol=0)
+    torch.testing.assert_close(same, whole, rtol=1e-2, atol=1e-3)  # float16 has eleven bits
+
+
+def test_recomputing_changes_no_bit_of_a_run_with_dropout(bright_or_dark, small_config):
+    plain, history = train(small_config, bright_or_dark, replace(RECIPE, accumulate=2))
+    again, same = train(small_config, bright_or_dark, replace(RECIPE, accumulate=2, recompute=True))
+    assert (plain.encoder.recompute, again.encoder.recompute) == (False, True)
+    assert torch.equal(weights(plain), weights(again))
+    assert [record["loss"] for record in history] == [record["loss"] for record in same]
+
+
+def test_a_model_without_blocks_cannot_recompute_them(bright_or_dark):
+    with pytest.raises(ValueError, match="Linear has no encoder whose blocks could be computed again; drop recompute"):
+        TrainingLoop(torch.nn.Linear(2, 2), bright_or_dark, TrainConfig(recompute=True), 48, CPU)
+
+
+def test_no_parts_at_all_are_refused():
+    with pytest.raises(ValueError, match="accumulate is 0; it has to be at least 1"):
+        TrainConfig(accumulate=0)

@@ -28,6 +28,8 @@ def processes() -> Iterator[torch.device]:
         yield pick_device()
         return
     device = pick_device()
+    if device.type == "mps":  # gloo does not reach Apple's GPU
+        device = torch.device("cpu")
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
@@ -72,7 +74,7 @@ def together(model: nn.Module) -> nn.Module:
 def local_gradient(model: nn.Module, wanted: bool = True) -> AbstractContextManager:
     """Inside, backward passes through a model from `together` add to this process's gradient and ask no other for its.
 
-    The next backward pass outside averages what has been added up. Of another model, or if not `wanted`, nothing changes.
+    The next backward pass outside averages what has been added up. If not `wanted`, or alone, nothing changes.
     """
     return model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
 

@@ -15,6 +15,7 @@ CHAPTERS = {
     8: "vitedu.exercises.chapter08",
     9: "vitedu.exercises.chapter09",
     10: "vitedu.exercises.chapter10",
+    15: "vitedu.exercises.chapter15",
 }
 
 

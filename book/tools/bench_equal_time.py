@@ -1,0 +1,84 @@
+"""Accuracy on Fashion-MNIST after equal time: the book's models beside the d2l.ai recipe, in the same run.
+
+    python book/tools/bench_equal_time.py               60 seconds for each
+    python book/tools/bench_equal_time.py --seconds 5
+
+The clock is the wall's, and counts steps of training alone. Whoever has used least time so far takes the next step, so
+that whatever else the machine does hits all of them. Validation images; nothing is said of what more time would give.
+The recorded experiment, with its spread, is book/experiments/d2l_recipe.py.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
+from _equal_time import Contender
+from d2l_recipe import contenders
+
+from vitedu.budget import steps_for
+from vitedu.data import Dataset, DatasetUnavailable, load
+from vitedu.device import describe_device, pick_device
+from vitedu.train import TrainingLoop, evaluate
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contender made of its time: share right on the validation images, steps, seconds."""
+
+    accuracy: float
+    steps: int
+    seconds: float
+
+
+def compete(
+    entrants: dict[str, Contender],
+    data: Dataset,
+    seconds: float,
+    device: torch.device,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Outcome]:
+    """Train all of them, a step of one after a step of another, until each has had `seconds`."""
+    train, loops = data.train.to(device), {}
+    for name, entrant in entrants.items():
+        torch.manual_seed(0)
+        loops[name] = TrainingLoop(entrant.build().to(device), data, entrant.config(0), len(train), device)
+    running = {name: steps_for(loop, train, seconds, clock) for name, loop in loops.items()}
+    spent, steps = dict.fromkeys(loops, 0.0), dict.fromkeys(loops, 0)
+    while running:
+        name = min(running, key=spent.get)
+        used = next(running[name], None)
+        if used is None:
+            del running[name]
+        else:
+            spent[name], steps[name] = used, steps[name] + 1
+    return {
+        name: Outcome(evaluate(loop.kept, data.val, data).accuracy, steps[name], spent[name])
+        for name, loop in loops.items()
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60, help="for each of them")
+    options = parser.parse_args()
+    try:
+        data = load("fashion-mnist", quiet=True)
+    except DatasetUnavailable as error:
+        print(f"skipped accuracy after equal time: {error}")
+        return
+    device = pick_device()
+    print(f"Fashion-MNIST, validation accuracy after {options.seconds:.0f} s of training: {describe_device(device)}")
+    entrants = contenders(data)
+    for name, outcome in compete(entrants, data, options.seconds, device).items():
+        seen = outcome.steps * entrants[name].config(0).batch_size
+        print(f"{name:14} {100 * outcome.accuracy:5.2f} %, {seen:,} images in {outcome.seconds:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()
