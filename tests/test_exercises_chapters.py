@@ -8,9 +8,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from vitedu.exercises import check
 from vitedu.exercises.registry import CHAPTERS, all_exercises, chapter_exercises
+from vitedu.hybrid import HybridViT, small_stem
+from vitedu.recipes import recipe
+from vitedu.train import TrainConfig
+from vitedu.vit import ViT
 
 EXERCISES = list(all_exercises().values())
 MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
@@ -413,6 +419,91 @@ def split_by_name(model):
     return decay, no_decay
 
 
+def training_macs_by_products(image_side, patch_side, dim, depth):
+    N = len(range(0, image_side, patch_side)) ** 2
+    products = [*4 * [(N, dim, dim)], (N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
+    there = sum(n * m * k for n, m, k in products)
+    back = sum(n * k * m + m * n * k for n, m, k in products)
+    return depth * (there + back)
+
+
+def training_macs_by_torch(image_side, patch_side, dim, depth):
+    """One block without norms and softmax, whose products torch counts on the way there and back."""
+    N = (image_side // patch_side) ** 2
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        x = torch.zeros(1, N, dim, requires_grad=True)
+        q, k, v = (nn.Linear(dim, dim)(x) for _ in range(3))
+        mixed = nn.Linear(dim, dim)(q @ k.mT @ v)
+        nn.Linear(4 * dim, dim)(nn.Linear(dim, 4 * dim)(mixed)).sum().backward()
+    return depth * counter.get_total_flops() // 2
+
+
+def mean_of_the_patches_scores(model, images):
+    return model.head(model.encode(images))[:, 1:].mean(dim=1)
+
+
+@torch.inference_mode()
+def mean_without_a_gradient(model, images):
+    tokens = model.encode(images)
+    return F.linear((tokens.sum(1) - tokens[:, 0]) / (tokens.shape[1] - 1), model.head.weight, model.head.bias)
+
+
+def mean_piece_by_piece(model, images):
+    patches = model.patch_embed(images)
+    x = torch.cat([model.cls_token.repeat(len(images), 1, 1), patches], dim=1) + model.positions.table
+    for block in model.encoder.blocks:
+        x = block(x)
+    return torch.stack([model.head(model.encoder.norm(image[1:]).mean(dim=0)) for image in x])
+
+
+def mean_through_the_models_own_head(model, images):
+    """Puts the mean where the head looks for CLS."""
+
+    def move(module, inputs, tokens):
+        return torch.cat([tokens[:, 1:].mean(dim=1, keepdim=True), tokens[:, 1:]], dim=1)
+
+    hook = model.encoder.register_forward_hook(move)
+    try:
+        return model(images)
+    finally:
+        hook.remove()
+
+
+def entry_smaller_and_faster(data):
+    config, settings = recipe(data, model={"depth": 2}, train={"batch_size": 256, "lr": 3e-3})
+    return ViT(config), settings
+
+
+def entry_with_the_books_model_at_another_rate(data):
+    config, settings = recipe(data, train={"lr": 1e-3})
+    return [ViT(config).double().float(), settings]
+
+
+def entry_with_the_hybrid(data):
+    config, settings = recipe(data, model={"depth": 2}, augment={"flip": data.flip})
+    return HybridViT(config, small_stem(config.image_size, config.in_channels)), settings
+
+
+def entry_with_a_cnn(data):
+    """Momentum, mixtures and dropout, a constant rate and averaged weights."""
+    C, K = data.train.images.shape[1], len(data.class_names)
+    net = nn.Sequential(nn.Conv2d(C, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
+    config = TrainConfig(optimizer="sgd", lr=0.05, schedule="constant", mixup=0.2, cutmix=1.0, ema=0.99, batch_size=512)
+    return net.extend([nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, K)]), config
+
+
+def entry_with_a_class_of_its_own(data):
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vit = ViT(recipe(data, model={"zero_head": True})[0])
+
+        def forward(self, images):
+            return self.vit(images).log_softmax(dim=1)  # harmless: the loss takes it once more, and it stays the same
+
+    return Patches(), TrainConfig(lr=2e-3, accumulate=2, warmup=0.3, epochs=100)
+
+
 def embedding_counted_by_torch(height, width, channels, patch, dim):
     projection = torch.nn.Conv2d(channels, dim, patch, stride=patch)
     tokens = 1 + F.unfold(torch.zeros(1, 1, height, width), patch, stride=patch).shape[-1]
@@ -551,6 +642,9 @@ def overlap_above_the_last_that_fits(pictures, masks):
     return torch.stack(scores)
 
 
+ONE_MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # built outside the function that returns it
+
+
 OTHER_ROUTES = {
     "1.1": [step_of_torch, step_in_one_product],
     "1.2": [layers_by_recursion, layers_by_formula],
@@ -599,6 +693,20 @@ OTHER_ROUTES = {
     "8.5": [maps_head_by_head_without_the_keys_bias],
     "9.2": [loss_by_hand],
     "9.3": [split_by_name],
+    "9.4": [training_macs_by_products, training_macs_by_torch],
+    "9.5": [
+        mean_of_the_patches_scores,
+        mean_without_a_gradient,
+        mean_piece_by_piece,
+        mean_through_the_models_own_head,
+    ],
+    "9.6": [
+        entry_smaller_and_faster,
+        entry_with_the_books_model_at_another_rate,
+        entry_with_the_hybrid,
+        entry_with_a_cnn,
+        entry_with_a_class_of_its_own,
+    ],
     "10.1": [class_picture_by_what_cls_keeps],
     "10.2": [similar_places_by_cosine],
     "10.6": [overlap_above_the_last_that_fits],
@@ -701,6 +809,34 @@ def test_wrong_parameter_lists(answer, text, line):
             "swapped",
         ),
         ("9.1", lambda step, total, warm, peak: torch.tensor(peak), "`math` instead of `torch`"),
+        (
+            "9.4",
+            lambda side, patch, dim, depth: 3.0 * depth * 12 * (side // patch) ** 2 * dim**2,
+            "attention is missing",
+        ),
+        (
+            "9.4",
+            lambda side, patch, dim, depth: training_macs_by_products(side, patch, dim, depth) / 1,
+            "`/` always gives",
+        ),
+        ("9.4", lambda side, patch, dim, depth: side * patch * dim * depth, None),
+        ("9.5", lambda model, images: model(images), "this reads CLS"),
+        ("9.5", lambda model, images: mean_piece_by_piece(model, images).squeeze(), "wrong for a batch of one"),
+        ("9.5", lambda model, images: model.head(model.encode(images)[:, 1:].median(dim=1).values), None),
+        ("9.5", lambda model, images: model.requires_grad_(False) and mean_piece_by_piece(model, images), "in place"),
+        (
+            "9.6",
+            lambda data: (ViT(recipe(data, train={"lr": 50.0})[0]), recipe(data, train={"lr": 50.0})[1]),
+            "a tenth",
+        ),
+        ("9.6", lambda data: (ViT(recipe(data)[0]), recipe(data, train={"epochs": 3, "seed": 7})[1]), "saves time"),
+        ("9.6", lambda data: (ViT(recipe(data)[0]), recipe(data, augment={"flip": True})[1]), "`flip=data.flip`"),
+        ("9.6", lambda data: ViT(recipe(data)[0]), "the recipe is missing"),
+        ("9.6", lambda data: recipe(data)[::-1], "the wrong way round"),
+        ("9.6", lambda data: (entry_with_a_cnn(data)[0].append(nn.Softmax(1)), TrainConfig()), "softmax inside"),
+        ("9.6", lambda data: (entry_with_a_cnn(data)[0], {"lr": 1e-3}), None),
+        ("9.6", lambda data: (ONE_MODEL, TrainConfig()), "built once"),
+        ("9.6", lambda data: (ONE_MODEL[1:], TrainConfig()), None),
     ],
 )
 def test_variants_of_known_mistakes(exercise_id, answer, hint, line):

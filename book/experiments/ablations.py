@@ -63,6 +63,7 @@ CHANGES = {
     "SGD, rate 0.03": Change(train=SGD | {"lr": 0.03}),
     "SGD, rate 0.1": Change(train=SGD),
     "SGD, rate 0.3": Change(train=SGD | {"lr": 0.3}),
+    "SGD, rate 0.1, AdamW's decay": Change(train=SGD | {"weight_decay": 0.05}),
     "no warm-up": Change(train={"warmup": 0.0}),
     "constant rate": Change(train=STEADY),
     "rate falls in two steps": Change(train={"schedule": "steps"}),
