@@ -20,6 +20,7 @@ def training_state(parameters: int, processes: int, sharded: bool) -> int:
 
 def _state_cases() -> list[Case]:
     runs = [(1000, 1, False), (1000, 4, False), (1000, 4, True), (1001, 4, True), (86_567_656, 8, True), (7, 8, True)]
+    runs.append((1001, 3, True))  # not a whole number of bytes for each process
     return [Case(run) for run in runs]
 
 
@@ -61,6 +62,30 @@ TRAINING_STATE = Exercise(
             "a float32 has 4 bytes; this counts 2",
             lambda parameters, processes, sharded: 8 * _held(parameters, processes, sharded),
         ),
+        Mistake(
+            "a float32 has 4 bytes; this counts 8",
+            lambda parameters, processes, sharded: 32 * _held(parameters, processes, sharded),
+        ),
+        Mistake(
+            "`sharded` is not used: with it each process holds a share",
+            lambda parameters, processes, sharded: 16 * parameters,
+        ),
+        Mistake(
+            "the two cases are swapped: with `sharded` each process holds a share, without it everything",
+            lambda parameters, processes, sharded: 16 * _held(parameters, processes, not sharded),
+        ),
+        Mistake(
+            "the weights are whole in each process here; they are sharded too",
+            lambda parameters, processes, sharded: 4 * parameters + 12 * _held(parameters, processes, sharded),
+        ),
+        Mistake(
+            "the bytes are rounded up; a parameter cannot be cut, so round up the number of parameters first",
+            lambda parameters, processes, sharded: math.ceil(16 * parameters / (processes if sharded else 1)),
+        ),
+        Mistake(
+            "one more is held even where the division leaves nothing over; `math.ceil` or `-(-a // b)` rounds up",
+            lambda parameters, processes, sharded: 16 * (parameters // processes + 1 if sharded else parameters),
+        ),
     ),
     difference=compare.integers,
 )
@@ -88,9 +113,14 @@ def _parts(weight: Tensor, x: Tensor, labels: Tensor, size: int, reduction: str 
     return [_gradient(weight, some, wanted, reduction) for some, wanted in pairs]
 
 
+def _full_parts(x: Tensor, labels: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    full = len(x) // size * size
+    return x[:full], labels[:full]
+
+
 def _accumulate_cases() -> list[Case]:
     generator, cases = torch.Generator().manual_seed(0), []
-    for B, D, K, size in [(6, 4, 3, 2), (7, 3, 5, 3), (1, 4, 3, 2), (9, 5, 2, 4)]:
+    for B, D, K, size in [(6, 4, 3, 2), (7, 3, 5, 3), (1, 4, 3, 1), (9, 5, 2, 4)]:
         weight, x = torch.randn(K, D, generator=generator), torch.randn(B, D, generator=generator)
         cases.append(Case((weight, x, torch.randint(K, (B,), generator=generator), size)))
     weight, x, labels, size = cases[1].args
@@ -129,11 +159,27 @@ ACCUMULATED = Exercise(
         ),
         Mistake(
             "the last part is dropped because it is smaller; its items count too",
-            lambda weight, x, labels, size: (
-                _gradient(weight, x[: len(x) // size * size], labels[: len(x) // size * size])
-                if len(x) >= size
-                else torch.zeros_like(weight)
-            ),
+            lambda weight, x, labels, size: _gradient(weight, *_full_parts(x, labels, size)),
+        ),
+        Mistake(
+            "only the last part is left: set the gradient to zero before the first part alone",
+            lambda weight, x, labels, size: _parts(weight, x, labels, size, "sum")[-1] / len(x),
+        ),
+        Mistake(
+            "the last part is left out because it is smaller; its items count too",
+            lambda weight, x, labels, size: _gradient(weight, *_full_parts(x, labels, size), reduction="sum") / len(x),
+        ),
+        Mistake(
+            "each part's mean is divided by B, but a mean is divided already; sum, or multiply by the part's items",
+            lambda weight, x, labels, size: sum(_parts(weight, x, labels, size)) / len(x),
+        ),
+        Mistake(
+            "the sums over the parts are divided by the number of parts; divide by the number of items in the batch",
+            lambda *args: sum(_parts(*args, reduction="sum")) / len(_parts(*args)),
+        ),
+        Mistake(
+            "the axes are swapped: a gradient has the shape of what it belongs to, here (K, D) as `weight`",
+            lambda *args: accumulated_gradient(*args).T,
         ),
         Mistake(
             "each part's mean is multiplied by `size / B`, but the last part may have fewer items than `size`",
@@ -184,6 +230,7 @@ UTILISATION = Exercise(
             "this is the forward pass alone; the way back costs twice as much again: 6 and 12, not 2 and 4",
             _utilised(2, 4),
         ),
+        Mistake("this is the way back alone; the forward pass counts too: 6 and 12, not 4 and 8", _utilised(4, 8)),
         Mistake("the attention between the tokens is left out: 12·L·N·D for each token", _utilised(pairs=0)),
         Mistake(
             "multiply-adds are counted, and the peak counts FLOPs: each is two",
@@ -208,6 +255,26 @@ UTILISATION = Exercise(
             lambda images_per_second, parameters, tokens, dim, depth, peak: (
                 images_per_second * tokens * (6 * parameters + 12 * tokens * dim) / peak
             ),
+        ),
+        Mistake(
+            "the parameters are counted once for an image; each of its N tokens passes through them",
+            lambda images_per_second, parameters, tokens, dim, depth, peak: (
+                images_per_second * (6 * parameters + 12 * depth * tokens**2 * dim) / peak
+            ),
+        ),
+        Mistake(
+            "12·L·N·D is for one token already; with N² in it and N tokens the attention grows with N³",
+            lambda images_per_second, parameters, tokens, dim, depth, peak: (
+                images_per_second * tokens * (6 * parameters + 12 * depth * tokens**2 * dim) / peak
+            ),
+        ),
+        Mistake(
+            "these are FLOPs a second; divide them by those of the peak",
+            lambda *args: model_utilisation(*args) * args[-1],
+        ),
+        Mistake(
+            "this is for one image a second; multiply by the images a second",
+            lambda *args: model_utilisation(*args) / args[0],
         ),
         Mistake(
             "this is per cent; give the share",
@@ -258,6 +325,24 @@ def _everything(chunks: Tensor, s: int) -> Tensor:
     return chunks + chunks.roll(1, dims=0)
 
 
+def _moved(chunks: Tensor, s: int) -> Tensor:
+    """The round, after which the sender has lost what it sent."""
+    n, after = len(chunks), ring_round(chunks, s)
+    for r in range(n):
+        after[r, (r - s) % n] = 0
+    return after
+
+
+def _all_rounds(chunks: Tensor, s: int) -> Tensor:
+    for number in range(s + 1):
+        chunks = ring_round(chunks, number)
+    return chunks
+
+
+def _without_first(chunks: Tensor, s: int) -> Tensor:
+    return torch.cat([chunks[:1], ring_round(chunks, s)[1:]])
+
+
 RING = Exercise(
     id="15.4",
     title="A round of the ring",
@@ -290,6 +375,30 @@ RING = Exercise(
             _ring(chunk=lambda r, s, n: s % n),
         ),
         Mistake(
+            "the number of the chunk is one too low: (r - 1 - s) mod n is what process r receives, not what it sends",
+            _ring(chunk=lambda r, s, n: (r - 2 - s) % n),
+        ),
+        Mistake(
+            "process 0 receives too, from the last one: that makes it a ring",
+            _without_first,
+        ),
+        Mistake(
+            "all rounds up to s are done; the chunks given are those before round s, so do this one alone",
+            _all_rounds,
+        ),
+        Mistake(
+            "the sender loses what it sends; it sends a copy and keeps its own",
+            _moved,
+        ),
+        Mistake(
+            "process and chunk are swapped: the first axis of `chunks` is the process",
+            lambda chunks, s: ring_round(chunks.transpose(0, 1), s).transpose(0, 1),
+        ),
+        Mistake(
+            "nothing has been received: the chunks are those from before the round",
+            lambda chunks, s: chunks.clone(),
+        ),
+        Mistake(
             "this is the end of the whole journey, the sum over all processes; one round is asked for",
             lambda chunks, s: chunks.sum(dim=0, keepdim=True).expand_as(chunks).clone(),
         ),
@@ -318,6 +427,8 @@ def _gpu_cases() -> list[Case]:
         (0.8, 1e9, 50e9, 0.9),
         (0.35, 2.5e8, 25e9, 0.0613),
         (0.01, 4e8, 50e9, 0.02),
+        (0.01, 4e8, 50e9, 0.012),  # in time alone, though the network would take longer than the limit
+        (0.5, 4e8, 50e9, 0.5),
     ]
     return [
         *[Case(run) for run in runs],
@@ -338,6 +449,14 @@ def _found(time, most: int = 5000):
     return answer
 
 
+def _formula_alone(alone: float, size: float, rate: float, limit: float) -> int:
+    """Without a look at a single GPU."""
+    ring = 2 * size / rate
+    if limit <= ring:
+        raise ValueError
+    return math.ceil((alone - ring) / (limit - ring))
+
+
 FEWEST = Exercise(
     id="15.5",
     title="How many GPUs?",
@@ -353,6 +472,14 @@ FEWEST = Exercise(
             _found(lambda n, alone, travel: alone / n + (n - 1) / n * travel),
         ),
         Mistake(
+            "the network takes 2·(n - 1)/n times size / rate, not once, however many GPUs there are",
+            _found(lambda n, alone, travel: alone / n + travel),
+        ),
+        Mistake(
+            "a step that takes the limit exactly is in time: at most, not less than",
+            _found(lambda n, alone, travel: math.nextafter(alone / n + 2 * (n - 1) / n * travel, math.inf)),
+        ),
+        Mistake(
             "each GPU sends chunks of 1/n, so the network takes 2·(n - 1)/n times size / rate, not 2·(n - 1) times",
             _found(lambda n, alone, travel: alone / n + 2 * (n - 1) * travel),
         ),
@@ -363,6 +490,20 @@ FEWEST = Exercise(
         Mistake(
             "rounded down, the step takes longer than the limit; round up",
             lambda alone, size, rate, limit: max(1, fewest_gpus(alone, size, rate, limit) - 1),
+        ),
+        Mistake(
+            "one GPU alone is in time here, and the formula gives less than 1: look at n = 1 first",
+            _formula_alone,
+        ),
+        Mistake(
+            "one GPU alone is in time here: look at n = 1 before you ask whether the network takes too long",
+            lambda alone, size, rate, limit: max(1, _formula_alone(alone, size, rate, limit)),
+        ),
+        Mistake(
+            "a step takes w + (alone - w) / n, with w for 2 * size / rate: subtract w from `alone`, too",
+            lambda alone, size, rate, limit: (
+                1 if alone <= limit else fewest_gpus(alone + 2 * size / rate, size, rate, limit)
+            ),
         ),
         Mistake(
             "only powers of two are tried; any whole number will do",
