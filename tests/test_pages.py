@@ -23,7 +23,24 @@ CHAPTERS = {chapter.path.stem: chapter for chapter in all_chapters()}
 ENTRIES = read_glossary()
 
 # Abbreviations that are no terms: units, file formats, hardware, names.
-NO_TERMS = {"GPU", "CPU", "KB", "MB", "GB", "MiB", "GiB", "JSON", "JPEG", "PNG", "JAX", "BLEU", "HTML", "ID", "OK"}
+NO_TERMS = {
+    "GPU",
+    "CPU",
+    "KB",
+    "MB",
+    "GB",
+    "MiB",
+    "GiB",
+    "JSON",
+    "JPEG",
+    "PNG",
+    "JAX",
+    "BLEU",
+    "CIFAR",
+    "HTML",
+    "ID",
+    "OK",
+}
 GREEK = (
     "alpha beta gamma delta Delta epsilon varepsilon eta kappa lambda mu omega varphi Phi pi rho sigma tau theta odot"
 )
