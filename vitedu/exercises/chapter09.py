@@ -620,6 +620,10 @@ MEAN_SCORES = Exercise(
             lambda model, images: mean_scores(model, images).softmax(dim=1),
         ),
         Mistake(
+            "these are log-probabilities; return the scores, as the head gives them",
+            lambda model, images: mean_scores(model, images).log_softmax(dim=1),
+        ),
+        Mistake(
             "these are the probabilities' means over the patches; average the tokens, or their scores",
             lambda model, images: model.head(model.encode(images)[:, 1:]).softmax(dim=2).mean(dim=1),
         ),
