@@ -221,3 +221,15 @@ def test_without_alarm_signals_the_main_thread_uses_a_thread(monkeypatch):
     assert names[0] is not threading.main_thread()
     with pytest.raises(TimeLimit):
         run_limited(swallowing_twice, SECONDS)
+
+
+def test_code_that_has_to_wait_for_the_processor_gets_longer():
+    """A machine that is busy with other things is as if the code slept."""
+    assert in_main_thread(lambda: time.sleep(2 * SECONDS) or "done") == "done"
+
+
+def test_code_that_waits_for_ever_is_ended():
+    began = time.monotonic()
+    with pytest.raises(TimeLimit):
+        in_main_thread(lambda: time.sleep(30))
+    assert time.monotonic() - began < 10
