@@ -1,6 +1,5 @@
 """What times training, in `make bench` and for the record of chapter 15: the plumbing, at a size that takes no time."""
 
-import itertools
 import re
 
 import bench_equal_time
@@ -11,6 +10,7 @@ import torch
 from bench_equal_time import Contender, compete
 from bench_throughput import Setting, measure, row, trainer
 
+from tests.clocks import Ticks
 from vitedu.cost import training_flops
 from vitedu.train import TrainConfig
 from vitedu.vit import ViT, preset
@@ -58,12 +58,11 @@ def test_without_a_gpu_the_rows_say_so(monkeypatch, capsys):
 
 def test_every_contender_gets_the_same_time_and_is_measured_at_its_end(bright_or_dark, small_config):
     """Under a clock that adds a second whenever it is asked: a step of each costs one second, whatever it does."""
-    ticks = itertools.count()
     entrants = {
-        name: Contender(lambda: ViT(small_config), lambda seed, lr=lr: TrainConfig(lr=lr, batch_size=8, seed=seed))
+        name: Contender(lambda: ViT(small_config), TrainConfig(lr=lr, batch_size=8))
         for name, lr in {"learns": 3e-3, "stands still": 1e-12}.items()
     }
-    found = compete(entrants, bright_or_dark, 60, CPU, clock=lambda: next(ticks))
+    found = compete(entrants, bright_or_dark, 60, CPU, clock=Ticks())
     assert {name: (outcome.steps, outcome.seconds) for name, outcome in found.items()} == {
         "learns": (60, 60.0),
         "stands still": (60, 60.0),

@@ -1,27 +1,17 @@
 """Training for a given time: the schedule ends with it, only steps count, and every image is seen equally often."""
 
-import itertools
 from collections import Counter
 
 import pytest
 import torch
 from torch import nn
 
-from vitedu.budget import steps_for
+from tests.clocks import Ticks
+from vitedu.budget import steps_for, train_in_turns
 from vitedu.data import load
 from vitedu.train import TrainConfig, TrainingLoop
 
 CPU = torch.device("cpu")
-
-
-class Ticks:
-    """A clock that moves on by one second whenever it is read."""
-
-    def __init__(self):
-        self.count = itertools.count()
-
-    def __call__(self) -> float:
-        return float(next(self.count))
 
 
 def make_loop(**settings) -> TrainingLoop:
@@ -88,3 +78,15 @@ def test_no_time_is_refused():
     loop = make_loop()
     with pytest.raises(ValueError, match="0 seconds leave no time"):
         next(steps_for(loop, loop.data.train, seconds=0))
+
+
+def test_in_turns_each_has_its_time_and_its_steps_are_counted():
+    """Three seconds of a clock that ticks once for each step are three steps, whoever else trains."""
+    loops = [make_loop(), make_loop()]
+    taken = [[], []]
+    for loop, steps in zip(loops, taken, strict=True):
+        step = loop.step
+        loop.step = lambda *batch, step=step, steps=steps: (steps.append(1), step(*batch))[1]
+    used = train_in_turns(loops, loops[0].data.train, 3, Ticks())
+    assert used == [(3, 3.0), (3, 3.0)]
+    assert [len(steps) for steps in taken] == [3, 3]

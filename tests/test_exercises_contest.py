@@ -1,29 +1,20 @@
 """The contest of exercise 9.6: equal time, an error over the same images, and one line for whatever goes wrong."""
 
-import itertools
 import math
 
 import pytest
 import torch
 from torch import nn
 
+from tests.clocks import Ticks
+from vitedu.budget import train_in_turns
 from vitedu.exercises import contest as module
-from vitedu.exercises.contest import Score, book_entry, contest, prepare, right_answers, run, take_turns
+from vitedu.exercises.contest import Score, book_entry, contest, prepare, right_answers, run
 from vitedu.recipes import recipe
 from vitedu.train import TrainConfig
 from vitedu.vit import ViT
 
 CPU = torch.device("cpu")
-
-
-class Ticks:
-    """A clock that moves on by one second whenever it is read: every step takes a second."""
-
-    def __init__(self):
-        self.count = itertools.count()
-
-    def __call__(self) -> float:
-        return float(next(self.count))
 
 
 def linear(data) -> nn.Module:
@@ -106,7 +97,7 @@ def test_both_get_the_same_time_and_the_faster_takes_more_steps(bright_or_dark):
     clock = Ticks()
     loops = [prepare(good_entry, bright_or_dark, 0, CPU) for _ in range(2)]
     steps = [slowed(loop, factor, clock) for loop, factor in zip(loops, (1, 3), strict=True)]
-    take_turns(loops, bright_or_dark, 12, clock)
+    train_in_turns(loops, bright_or_dark.train, 12, clock)
     assert [len(taken) for taken in steps] == [12, 4]
 
 
@@ -116,15 +107,15 @@ def test_they_take_turns(bright_or_dark):
     for name, loop in zip("ab", loops, strict=True):
         step = loop.step
         loop.step = lambda *batch, name=name, step=step: (order.append(name), step(*batch))[1]
-    take_turns(loops, bright_or_dark, 6, Ticks())
+    train_in_turns(loops, bright_or_dark.train, 6, Ticks())
     assert "".join(order) == "ab" * 6
 
 
 def test_taking_turns_changes_nothing(bright_or_dark):
     """A model ends with the same weights, whoever trains beside it."""
     alone, beside, other = (prepare(good_entry, bright_or_dark, 1, CPU) for _ in range(3))
-    take_turns([alone], bright_or_dark, 5, Ticks())
-    take_turns([other, beside], bright_or_dark, 5, Ticks())
+    train_in_turns([alone], bright_or_dark.train, 5, Ticks())
+    train_in_turns([other, beside], bright_or_dark.train, 5, Ticks())
     assert torch.equal(alone.model[1].weight, beside.model[1].weight)
 
 

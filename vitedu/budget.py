@@ -45,3 +45,23 @@ def steps_for(
             torch.cuda.synchronize(loop.device)  # a GPU only takes orders: wait until they are carried out
         spent, step = spent + clock() - began, step + 1
         yield spent
+
+
+def train_in_turns(
+    loops: list[TrainingLoop], train: Split, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> list[tuple[int, float]]:
+    """Train all for `seconds` each: a step of the one that has used least, so that a busy machine slows all alike.
+
+    Returns:
+        The steps that each has taken, and the seconds they took. Arguments are those of `steps_for`.
+    """
+    running = {index: steps_for(loop, train, seconds, clock) for index, loop in enumerate(loops)}
+    used = [(0, 0.0)] * len(loops)
+    while running:
+        index = min(running, key=lambda i: used[i][1])
+        spent = next(running[index], None)
+        if spent is None:
+            del running[index]
+        else:
+            used[index] = used[index][0] + 1, spent
+    return used

@@ -7,7 +7,7 @@ al. 2017, section 4, arXiv:1706.02677. Rates are per second; FLOPs count a multi
 import math
 from dataclasses import dataclass
 
-from vitedu.counting import block_macs, vit_macs, vit_parameters
+from vitedu.counting import block_macs, num_tokens, vit_macs, vit_parameters
 from vitedu.vit import ViTConfig
 
 FLOAT32 = 4  # bytes
@@ -22,8 +22,7 @@ def state_bytes(parameters: int, processes: int = 1) -> int:
 
 def activation_bytes(config: ViTConfig, batch: int, recompute: bool = False) -> int:
     """What the blocks of a `ViT` keep for the way back, in float32; with `recompute` only the tokens between them."""
-    tokens = math.prod(config.grid) + (config.pool == "cls")
-    return FLOAT32 * batch * config.depth * tokens * config.dim * (1 if recompute else KEPT)
+    return FLOAT32 * batch * config.depth * num_tokens(config) * config.dim * (1 if recompute else KEPT)
 
 
 def training_flops(config: ViTConfig, recompute: bool = False) -> int:
@@ -32,7 +31,7 @@ def training_flops(config: ViTConfig, recompute: bool = False) -> int:
     On the way back each product is the source of two: one for the gradient of its input, one for that of its weight.
     `recompute` adds a forward pass through the blocks, except for the last product of each: nothing waits for it.
     """
-    tokens = math.prod(config.grid) + (config.pool == "cls")
+    tokens = num_tokens(config)
     last = tokens * config.dim * round(config.dim * config.mlp_ratio)
     again = config.depth * (block_macs(tokens, config.dim, config.mlp_ratio) - last)
     return 2 * (3 * vit_macs(config) + (again if recompute else 0))

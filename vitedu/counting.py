@@ -40,7 +40,7 @@ def vit_parameters(config: ViTConfig) -> int:
 def vit_macs(config: ViTConfig) -> int:
     """Multiply-adds of a `ViT` for one image, forward."""
     embedding = math.prod(config.grid) * _patch_numbers(config) * config.dim
-    blocks = config.depth * block_macs(_tokens(config), config.dim, config.mlp_ratio)
+    blocks = config.depth * block_macs(num_tokens(config), config.dim, config.mlp_ratio)
     return embedding + blocks + _head(config, bias=0)
 
 
@@ -52,12 +52,12 @@ def _patch_numbers(config: ViTConfig) -> int:
 def _position_numbers(config: ViTConfig) -> int:
     """A vector for every token; "learned2d" has half a one for every row and every column, and one for CLS."""
     if config.positions == "learned":
-        return _tokens(config) * config.dim
+        return num_tokens(config) * config.dim
     prefix = config.dim if config.pool == "cls" else 0
     return sum(config.grid) * config.dim // 2 + prefix if config.positions == "learned2d" else 0
 
 
-def _tokens(config: ViTConfig) -> int:
+def num_tokens(config: ViTConfig) -> int:
     """N, and CLS where there is one."""
     return math.prod(config.grid) + (config.pool == "cls")
 

@@ -98,7 +98,8 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _configs(model: nn.Module) -> dict[str, dict]:
     """What to build the model from, by the names of its arguments."""
-    return {"config": asdict(model.config)} | ({"cnn": asdict(model.cnn.config)} if hasattr(model, "cnn") else {})
+    parts = MODELS[type(model).__name__][1]
+    return {part: asdict(model.config if part == "config" else getattr(model, part).config) for part in parts}
 
 
 def _with_tuples(config: dict) -> dict:

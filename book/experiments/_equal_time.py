@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from _common import spread
@@ -22,7 +22,7 @@ class Contender:
     """A model and its recipe."""
 
     build: Callable[[], nn.Module]
-    config: Callable[[int], TrainConfig]  # from a seed
+    training: TrainConfig
 
 
 def compare_all(
@@ -57,7 +57,7 @@ def measure(contender: Contender, data: Dataset, seeds: list[int], budget: float
 def train(contender: Contender, data: Dataset, seed: int, budget: float) -> tuple[float, int]:
     """Validation accuracy after `budget` seconds of training, and the images seen until then."""
     torch.manual_seed(seed)
-    model, config, cpu = contender.build(), contender.config(seed), torch.device("cpu")
+    model, config, cpu = contender.build(), replace(contender.training, seed=seed), torch.device("cpu")
     loop = TrainingLoop(model, data, config, len(data.train.labels), cpu)
     steps = sum(1 for _ in steps_for(loop, data.train, budget, clock=time.process_time))
     return evaluate(loop.kept, data.val, data).accuracy, steps * config.batch_size

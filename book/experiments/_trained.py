@@ -29,7 +29,6 @@ class Shipped:
     config: Callable[[int], TrainConfig]  # from a seed
     model: str  # class and paper
     pictures: str  # where they come from, with their licence
-    recipe: str
     limits: str
 
 
@@ -75,6 +74,19 @@ def kept(shipped: Shipped, seed: int) -> Path:
     return KEPT / shipped.result / f"{seed}.pt"
 
 
+def in_words(c: TrainConfig) -> str:
+    """A recipe as its card gives it."""
+    changes = {"crops of {} pixels": c.augment.crop, "zooms by up to {} of the area": c.augment.zoom}
+    pictures = [text.format(value) for text, value in changes.items() if value]
+    pictures += ["mirror images"] if c.augment.flip else []
+    parts = [
+        f"{c.epochs} epochs, {c.optimizer}, batches of {c.batch_size}, peak rate {c.lr}, {c.schedule}",
+        f"weight decay {c.weight_decay}, smoothing {c.label_smoothing}",
+        *pictures,
+    ]
+    return ", ".join(parts)
+
+
 def ship(shipped: Shipped, data: Dataset, row: dict) -> None:
     """Write the three files of the first seed."""
     model, command = shipped.build(), command_line(f"{shipped.result}.py")
@@ -91,7 +103,7 @@ def ship(shipped: Shipped, data: Dataset, row: dict) -> None:
         facts={
             "Input": f"(B, {channels}, {height}, {width}), normalised with the `mean` and `std` of its JSON file",
             "Output": f"scores of {len(data.class_names)} classes: {', '.join(data.class_names)}",
-            "Recipe": shipped.recipe,
+            "Recipe": in_words(shipped.config(0)),
             "Cost": f"{row['cpu_seconds']['mean'] / 60:.0f} minutes of one processor core",
         },
         results=(

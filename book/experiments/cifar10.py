@@ -28,8 +28,6 @@ def shipped(data: Dataset) -> Shipped:
         config=lambda seed: settings(seed)[1],
         model="`vitedu.hybrid.HybridViT`, Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1",
         pictures=f"CIFAR-10 (Krizhevsky 2009; published without a licence, free for research), here {data.source}",
-        recipe="10 epochs, AdamW, batches of 128, peak rate 0.002, cosine, weight decay 0.05, smoothing 0.1, "
-        "crops of 4 pixels, mirror images",
         limits="It knows ten classes and answers with one of them whatever it is shown.",
     )
 

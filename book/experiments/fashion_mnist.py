@@ -24,8 +24,6 @@ def shipped(data: Dataset) -> Shipped:
         config=lambda seed: settings(seed)[1],
         model="`vitedu.hybrid.HybridViT`, Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1",
         pictures=f"Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747, MIT licence), {data.source}",
-        recipe="12 epochs, AdamW, batches of 128, peak rate 0.002, cosine, weight decay 0.05, smoothing 0.1, "
-        "mirror images",
         limits="It knows ten classes of grey pictures of clothes and answers with one of them whatever it is shown.",
     )
 

@@ -28,8 +28,6 @@ def shipped(data: Dataset) -> Shipped:
         model="`vitedu.vit.ViT`, Dosovitskiy et al. 2020, arXiv:2010.11929",
         pictures="Imagenette (fast.ai; ten classes of ImageNet, whose terms allow non-commercial research), "
         f"{data.source}",
-        recipe="16 epochs, AdamW, batches of 64, peak rate 0.002, cosine, weight decay 0.05, smoothing 0.1, "
-        "zooms to 40 % of the area, mirror images",
         limits="It knows ten classes and answers with one of them whatever it is shown.",
     )
 

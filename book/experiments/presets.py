@@ -33,7 +33,7 @@ def contenders(data: Dataset) -> dict[str, Contender]:
         "hybrid": lambda: HybridViT(replace(tiny, depth=2), cnn),
         "ResNet": lambda: ResNet(replace(cnn, num_classes=len(data.class_names))),
     }
-    return {name: Contender(build, lambda seed: replace(training, seed=seed)) for name, build in models.items()}
+    return {name: Contender(build, training) for name, build in models.items()}
 
 
 if __name__ == "__main__":

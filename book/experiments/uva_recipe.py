@@ -12,8 +12,6 @@ seeds, validation images; the test split is not looked at.
 One row: make results NAME=uva_recipe ROW="ours, 60 s".
 """
 
-from dataclasses import replace
-
 from _equal_time import Contender, compare_all
 
 from vitedu.augment import Augment
@@ -51,11 +49,8 @@ def contenders(data: Dataset) -> dict[str, Contender]:
     """Theirs and ours."""
     config, training = recipe(data, train={"epochs": 20, "lr": 2e-3}, augment={"flip": True, "crop": 2})
     return {
-        "UvA": Contender(lambda: ViT(UVA_MODEL), lambda seed: replace(UVA_TRAIN, seed=seed)),
-        "ours": Contender(
-            lambda: HybridViT(config, small_stem(config.image_size, config.in_channels)),
-            lambda seed: replace(training, seed=seed),
-        ),
+        "UvA": Contender(lambda: ViT(UVA_MODEL), UVA_TRAIN),
+        "ours": Contender(lambda: HybridViT(config, small_stem(config.image_size, config.in_channels)), training),
     }
 
 

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 from _equal_time import Contender
 from d2l_recipe import contenders
 
-from vitedu.budget import steps_for
+from vitedu.budget import train_in_turns
 from vitedu.data import Dataset, DatasetUnavailable, load
 from vitedu.device import describe_device, pick_device
 from vitedu.train import TrainingLoop, evaluate
@@ -44,22 +44,14 @@ def compete(
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Outcome]:
     """Train all of them, a step of one after a step of another, until each has had `seconds`."""
-    train, loops = data.train.to(device), {}
-    for name, entrant in entrants.items():
+    train, loops = data.train.to(device), []
+    for entrant in entrants.values():
         torch.manual_seed(0)
-        loops[name] = TrainingLoop(entrant.build().to(device), data, entrant.config(0), len(train), device)
-    running = {name: steps_for(loop, train, seconds, clock) for name, loop in loops.items()}
-    spent, steps = dict.fromkeys(loops, 0.0), dict.fromkeys(loops, 0)
-    while running:
-        name = min(running, key=spent.get)
-        used = next(running[name], None)
-        if used is None:
-            del running[name]
-        else:
-            spent[name], steps[name] = used, steps[name] + 1
+        loops.append(TrainingLoop(entrant.build().to(device), data, entrant.training, len(train), device))
+    used = train_in_turns(loops, train, seconds, clock)
     return {
-        name: Outcome(evaluate(loop.kept, data.val, data).accuracy, steps[name], spent[name])
-        for name, loop in loops.items()
+        name: Outcome(evaluate(loop.kept, data.val, data).accuracy, *steps_and_seconds)
+        for name, loop, steps_and_seconds in zip(entrants, loops, used, strict=True)
     }
 
 
@@ -76,7 +68,7 @@ def main() -> None:
     print(f"Fashion-MNIST, validation accuracy after {options.seconds:.0f} s of training: {describe_device(device)}")
     entrants = contenders(data)
     for name, outcome in compete(entrants, data, options.seconds, device).items():
-        seen = outcome.steps * entrants[name].config(0).batch_size
+        seen = outcome.steps * entrants[name].training.batch_size
         print(f"{name:14} {100 * outcome.accuracy:5.2f} %, {seen:,} images in {outcome.seconds:.0f} s", flush=True)
 
 

@@ -19,8 +19,8 @@ def summary(script: Path) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="the scripts to run; none lists them")
-    names, options = parser.parse_known_args(arguments)  # what is left is for the scripts: --seeds 3, --row "..."
-    names = names.names
+    known, options = parser.parse_known_args(arguments)  # what is left is for the scripts: --seeds 3, --row "..."
+    names = known.names
     found = [path for path in sorted(EXPERIMENTS.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
     scripts = {path.stem: path for path in found}  # without a main part it is a module that scripts share
     if not names:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from vitedu.budget import steps_for
+from vitedu.budget import train_in_turns
 from vitedu.data import Dataset
 from vitedu.device import pick_device
 from vitedu.exercises.chapter09 import entry_problem
@@ -108,7 +108,7 @@ def run_once(
 ) -> list[Tensor]:
     """Train both from one seed; which validation images each answers right, 0 or 1, (n,)."""
     loops = [prepare(build, data, seed, device) for build in (entry, book_entry)]
-    take_turns(loops, data, seconds, clock)
+    train_in_turns(loops, data.train.to(device), seconds, clock)
     return [right_answers(name, loop, data) for name, loop in zip(NAMES, loops, strict=True)]
 
 
@@ -123,20 +123,6 @@ def prepare(build: Entry, data: Dataset, seed: int, device: torch.device) -> Tra
     torch.manual_seed(seed)
     model, settings = build(data)
     return TrainingLoop(model.to(device), data, replace(settings, seed=seed), len(data.train), device)
-
-
-def take_turns(loops: list[TrainingLoop], data: Dataset, seconds: float, clock: Callable[[], float]) -> None:
-    """Train all for `seconds` each: a step of the one that has used least, so that a busy machine slows all alike."""
-    train = data.train.to(loops[0].device)
-    running = {index: steps_for(loop, train, seconds, clock) for index, loop in enumerate(loops)}
-    spent = dict.fromkeys(running, 0.0)
-    while running:
-        index = min(running, key=spent.__getitem__)
-        used = next(running[index], None)
-        if used is None:
-            del running[index]
-        else:
-            spent[index] = used
 
 
 def right_answers(name: str, loop: TrainingLoop, data: Dataset) -> Tensor:
