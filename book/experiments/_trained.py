@@ -76,13 +76,16 @@ def kept(shipped: Shipped, seed: int) -> Path:
 
 def in_words(c: TrainConfig) -> str:
     """A recipe as its card gives it."""
-    changes = {"crops of {} pixels": c.augment.crop, "zooms by up to {} of the area": c.augment.zoom}
-    pictures = [text.format(value) for text, value in changes.items() if value]
-    pictures += ["mirror images"] if c.augment.flip else []
+    pictures = {
+        f"crops of {c.augment.crop} pixels": c.augment.crop,
+        f"zooms to as little as {1 - c.augment.zoom:.0%} of the area": c.augment.zoom,
+        "mirror images": c.augment.flip,
+    }
+    optimizer = {"adamw": "AdamW", "sgd": "SGD"}[c.optimizer]
     parts = [
-        f"{c.epochs} epochs, {c.optimizer}, batches of {c.batch_size}, peak rate {c.lr}, {c.schedule}",
+        f"{c.epochs} epochs, {optimizer}, batches of {c.batch_size}, peak rate {c.lr}, {c.schedule}",
         f"weight decay {c.weight_decay}, smoothing {c.label_smoothing}",
-        *pictures,
+        *(text for text, used in pictures.items() if used),
     ]
     return ", ".join(parts)
 
