@@ -78,7 +78,7 @@ def in_words(c: TrainConfig) -> str:
     """A recipe as its card gives it."""
     pictures = {
         f"crops of {c.augment.crop} pixels": c.augment.crop,
-        f"zooms to as little as {1 - c.augment.zoom:.0%} of the area": c.augment.zoom,
+        f"zooms to as little as {100 * (1 - c.augment.zoom):.0f} % of the area": c.augment.zoom,
         "mirror images": c.augment.flip,
     }
     optimizer = {"adamw": "AdamW", "sgd": "SGD"}[c.optimizer]
