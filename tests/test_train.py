@@ -1,6 +1,8 @@
 """The training loop: it learns, it is reproducible, and a resumed run equals one that was never interrupted."""
 
 import copy
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -287,3 +289,14 @@ def test_a_model_without_blocks_cannot_recompute_them(bright_or_dark):
 def test_no_parts_at_all_are_refused():
     with pytest.raises(ValueError, match="accumulate is 0; it has to be at least 1"):
         TrainConfig(accumulate=0)
+
+
+def test_importing_it_leaves_slow_packages_alone():
+    """torchvision and the compiler take seconds to import; every start of a chapter and of a process would pay them."""
+    code = (
+        "import sys, vitedu.train; print(*{name.split('.')[0] for name in sys.modules}, 'torch._dynamo' in sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "torch" in loaded
+    assert not {"torchvision", "matplotlib", "sklearn", "scipy"} & set(loaded)
+    assert loaded[-1] == "False"

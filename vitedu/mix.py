@@ -6,7 +6,6 @@ Mixup: Zhang et al. 2017, arXiv:1710.09412. CutMix: Yun et al. 2019, arXiv:1905.
 from collections.abc import Callable
 
 from torch import Tensor
-from torchvision.transforms import v2
 
 Mixer = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
@@ -21,6 +20,10 @@ def mixer(mixup: float, cutmix: float, num_classes: int) -> Mixer:
 
     With neither, images and labels come back as they are. Partners are neighbours in the batch, whose order is random.
     """
+    if not (mixup or cutmix):
+        return lambda images, labels: (images, labels)
+    from torchvision.transforms import v2  # importing torchvision takes seconds
+
     kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
     chosen = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha > 0]
-    return v2.RandomChoice(chosen) if chosen else lambda images, labels: (images, labels)
+    return v2.RandomChoice(chosen)
