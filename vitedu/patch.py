@@ -12,7 +12,8 @@ Size = int | tuple[int, int]  # one side, or (height, width)
 def pair(size: Size) -> tuple[int, int]:
     """`16` -> `(16, 16)`; a pair (height, width) stays. ValueError if a side is not a positive whole number."""
     sides = (size, size) if isinstance(size, int) else size
-    if not isinstance(sides, tuple | list) or len(sides) != 2 or not all(type(s) is int and s > 0 for s in sides):
+    # a tuple of types, because the compiler of torch 2.6 does not know `tuple | list`
+    if not isinstance(sides, (tuple, list)) or len(sides) != 2 or not all(type(s) is int and s > 0 for s in sides):
         raise ValueError(f"size {size!r} is not a positive whole number or a pair of them; pass 16 or (16, 8)")
     return sides[0], sides[1]
 
