@@ -125,3 +125,9 @@ def test_several_processes_on_a_mac_leave_its_gpu_alone(monkeypatch):
     with distributed.processes() as device:
         assert device == CPU
         assert distributed.world() == 1
+
+
+def test_a_torch_that_cannot_split_a_model_on_a_cpu_says_so(small_model, monkeypatch):
+    monkeypatch.delattr(torch.cpu.Stream, "record_event")
+    with pytest.raises(RuntimeError, match=r"splits no model on a CPU; take torch 2\.7 or later, or a GPU"):
+        distributed.shard(small_model)

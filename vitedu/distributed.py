@@ -90,8 +90,12 @@ def shard(model: nn.Module) -> nn.Module:
     """Split every parameter of a model with an `encoder` over the processes (FSDP2), in place.
 
     Each process keeps 1 / `world()` of the weights, and so of the gradients and of the optimiser's moments; the whole
-    weights of one block at a time are gathered while it computes.
+    weights of one block at a time are gathered while it computes. RuntimeError on the CPU of a torch before 2.7, whose
+    FSDP2 knows GPUs alone (github.com/pytorch/pytorch/pull/145935).
     """
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    if on_cpu and not hasattr(torch.cpu.Stream, "record_event"):
+        raise RuntimeError(f"torch {torch.__version__} splits no model on a CPU; take torch 2.7 or later, or a GPU")
     from torch.distributed.fsdp import fully_shard  # late: importing it takes longer than the rest of this file
 
     for block in model.encoder.blocks:
