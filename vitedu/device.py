@@ -49,7 +49,7 @@ def amp_dtype(device: torch.device, width: int = 0) -> torch.dtype | None:
         native_bfloat16 = torch.cuda.get_device_capability(device) >= (8, 0)
         return torch.bfloat16 if native_bfloat16 else torch.float16
     # On a CPU, converting costs more than the shorter products save while the matrices are small. On an AMD EPYC with
-    # AVX-512 BF16 a training step took 1.08 times as long as in float32 at D = 64 and 0.64 times at D = 384
+    # AVX-512 BF16 a training step took 1.08 times as long as in float32 at D = 64 and 0.65 times at D = 384
     # (book/results/scaling.json); between them nothing is recorded, and 256 is a guess on the careful side.
     if device.type == "cpu" and width >= 256 and cpu_has_bfloat16():
         return torch.bfloat16
