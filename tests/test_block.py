@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from vitedu.block import MLP, DropPath, Encoder, EncoderBlock
-from vitedu.memory import kept_bytes
+from vitedu.cost import kept_bytes
 
 NORMS = ["pre", "post"]
 

@@ -9,15 +9,16 @@ from vitedu.cost import (
     Cluster,
     activation_bytes,
     all_reduce_seconds,
+    count_parameters,
+    kept_bytes,
     state_bytes,
     step_of,
     steps_of,
     training_flops,
     utilisation,
 )
-from vitedu.memory import kept_bytes
-from vitedu.optim import adamw
-from vitedu.vit import ViT, count_parameters, preset
+from vitedu.train.optim import adamw
+from vitedu.vit import ViT, preset
 
 SMALL = preset("tiny", image_size=16, patch_size=4, num_classes=5)
 EIGHT = Cluster(gpus=8, peak=1e15, inside=400e9, between=50e9)

@@ -1,4 +1,4 @@
-"""`vitedu.counting`: the formulas equal what the models hold and what torch counts while they run."""
+"""`vitedu.cost`: the formulas equal what the models hold and what torch counts while they run."""
 
 import pytest
 import torch
@@ -6,9 +6,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitedu.block import EncoderBlock
-from vitedu.counting import block_macs, block_parameters, vit_macs, vit_parameters
+from vitedu.cost import block_macs, block_parameters, count_parameters, vit_macs, vit_parameters
 from vitedu.patch import pair
-from vitedu.vit import PRESETS, ViT, ViTConfig, count_parameters, preset
+from vitedu.vit import PRESETS, ViT, ViTConfig, preset
 
 SMALL = {"image_size": (8, 12), "patch_size": 4, "num_classes": 5, "dim": 16, "depth": 3, "num_heads": 4}
 CHANGES = [

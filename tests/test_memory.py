@@ -1,10 +1,10 @@
-"""`vitedu.memory`: what is kept is what the backward pass needs, and nothing is counted twice."""
+"""`vitedu.cost`: what is kept is what the backward pass needs, and nothing is counted twice."""
 
 import pytest
 import torch
 from torch import nn
 
-from vitedu.memory import kept_bytes
+from vitedu.cost import kept_bytes
 
 
 class Power(nn.Module):

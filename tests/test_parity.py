@@ -9,8 +9,9 @@ from torchvision.models.vision_transformer import VisionTransformer, interpolate
 from tests.random_weights import randomise
 from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
 from vitedu.block import Encoder, EncoderBlock
+from vitedu.cost import count_parameters
 from vitedu.position import interpolate_positions
-from vitedu.vit import ViT, ViTConfig, count_parameters, preset
+from vitedu.vit import ViT, ViTConfig, preset
 
 
 def random_tensor(*shape: int, seed: int = 1) -> Tensor:

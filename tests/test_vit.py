@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from vitedu.patch import pair, patchify, unpatchify
-from vitedu.vit import PRESETS, ViT, ViTConfig, count_parameters, fitting_patch_side, preset
+from vitedu.cost import count_parameters
+from vitedu.patch import fitting_patch_side, pair, patchify, unpatchify
+from vitedu.vit import PRESETS, ViT, ViTConfig, preset
 
 SMALL = {"image_size": 8, "patch_size": 4, "num_classes": 5, "dim": 16, "depth": 2, "num_heads": 4}
 PUBLISHED = {  # trainable parameters with 1,000 classes at 224 pixels, as counted in torchvision and DeiT's weights

@@ -1,18 +1,112 @@
-"""What a training run costs, by formula: memory, arithmetic, network, time.
+"""What a model and a training run cost: parameters, multiply-adds, memory, arithmetic, network, time.
+
+By formula for the model of Dosovitskiy et al. 2020, section 3.1, arXiv:2010.11929, and `kept_bytes` by measurement. A
+multiply-add (MAC) is a multiplication and an addition, two FLOPs. Only matrix products are counted: LayerNorm, softmax,
+GELU, biases and sums add about one per cent. Rates are per second.
 
 Utilisation as in Chowdhery et al., "PaLM", 2022, appendix B, arXiv:2204.02311; the all-reduce in a ring as in Goyal et
-al. 2017, section 4, arXiv:1706.02677. Rates are per second; FLOPs count a multiply-add as two, and products alone.
+al. 2017, section 4, arXiv:1706.02677.
 """
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
-from vitedu.counting import block_macs, num_tokens, vit_macs, vit_parameters
+import torch
+from torch import Tensor, nn
+
+from vitedu.patch import pair
 from vitedu.vit import ViTConfig
 
 FLOAT32 = 4  # bytes
 COPIES = 4  # of each parameter with AdamW: weight, gradient, and two running means
-KEPT = 16  # numbers for each token, channel and block that wait for the way back (chapter 8)
+KEPT = 16  # numbers for each token, channel and block that wait for the backward pass (chapter 8)
+
+
+def count_parameters(module: nn.Module) -> int:
+    """The number of trainable numbers in a module.
+
+    >>> count_parameters(nn.Linear(3, 2))
+    8
+    """
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+
+
+def block_parameters(dim: int, mlp_ratio: float = 4.0) -> int:
+    """Numbers that one encoder block learns: 12D² + 13D at an MLP ratio of 4; the heads share D and do not count."""
+    hidden = round(dim * mlp_ratio)
+    attention = 4 * (dim * dim + dim)  # queries, keys, values, output
+    mlp = 2 * dim * hidden + hidden + dim
+    norms = 2 * 2 * dim
+    return attention + mlp + norms
+
+
+def block_macs(tokens: int, dim: int, mlp_ratio: float = 4.0) -> int:
+    """Multiply-adds of one encoder block for one image of N `tokens`, CLS counted: 12ND² + 2N²D at a ratio of 4."""
+    linear = tokens * (4 * dim * dim + 2 * dim * round(dim * mlp_ratio))
+    pairs = 2 * tokens * tokens * dim  # q kᵀ, then weights · v
+    return linear + pairs
+
+
+def vit_parameters(config: ViTConfig) -> int:
+    """Numbers that a `ViT` of this configuration learns.
+
+    >>> vit_parameters(ViTConfig())  # ViT-B/16
+    86567656
+    """
+    D = config.dim
+    embedding = _patch_numbers(config) * D + D
+    prefix = config.num_prefix * D + _position_numbers(config)
+    norm = 2 * D if config.norm == "pre" else 0
+    return embedding + prefix + config.depth * block_parameters(D, config.mlp_ratio) + norm + _head(config, bias=1)
+
+
+def vit_macs(config: ViTConfig) -> int:
+    """Multiply-adds of a `ViT` for one image, forward."""
+    embedding = math.prod(config.grid) * _patch_numbers(config) * config.dim
+    blocks = config.depth * block_macs(config.num_tokens, config.dim, config.mlp_ratio)
+    return embedding + blocks + _head(config, bias=0)
+
+
+def _patch_numbers(config: ViTConfig) -> int:
+    """C·P·P."""
+    return config.in_channels * math.prod(pair(config.patch_size))
+
+
+def _position_numbers(config: ViTConfig) -> int:
+    """A vector for every token; "learned2d" has half a one for every row and every column, and one for CLS."""
+    if config.positions == "learned":
+        return config.num_tokens * config.dim
+    if config.positions == "learned2d":
+        return sum(config.grid) * config.dim // 2 + config.num_prefix * config.dim
+    return 0
+
+
+def _head(config: ViTConfig, bias: int) -> int:
+    """One linear layer (D -> K), or with a representation two (D -> R -> K)."""
+    widths = [config.dim, *([config.representation_size] if config.representation_size else []), config.num_classes]
+    return sum((fan_in + bias) * fan_out for fan_in, fan_out in pairwise(widths))
+
+
+def kept_bytes(model: nn.Module, images: Tensor) -> int:
+    """Bytes that autograd keeps after `model(images)`, measured; the parameters and the images are not counted.
+
+    Autograd hands every tensor that it saves to a hook. Several may share one memory block, which counts once. It is
+    what is kept when the forward pass ends; the highest point of a step lies somewhat above.
+    """
+    not_counted = {tensor.untyped_storage().data_ptr() for tensor in (images, *model.parameters())}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in not_counted:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        scores = model(images)  # as long as the scores live, so does everything that was noted: no address twice
+    del scores
+    return sum(kept.values())
 
 
 def state_bytes(parameters: int, processes: int = 1) -> int:
@@ -21,19 +115,18 @@ def state_bytes(parameters: int, processes: int = 1) -> int:
 
 
 def activation_bytes(config: ViTConfig, batch: int, recompute: bool = False) -> int:
-    """What the blocks of a `ViT` keep for the way back, in float32; with `recompute` only the tokens between them."""
-    return FLOAT32 * batch * config.depth * num_tokens(config) * config.dim * (1 if recompute else KEPT)
+    """What the blocks of a `ViT` keep for the backward pass, in float32; with `recompute` only the tokens between."""
+    return FLOAT32 * batch * config.depth * config.num_tokens * config.dim * (1 if recompute else KEPT)
 
 
 def training_flops(config: ViTConfig, recompute: bool = False) -> int:
-    """FLOPs of one training step for one image: a forward pass, and twice as much on the way back.
+    """FLOPs of one training step for one image: a forward pass, and twice as much for the backward pass.
 
-    On the way back each product is the source of two: one for the gradient of its input, one for that of its weight.
+    There each product is the source of two: one for the gradient of its input, one for that of its weight.
     `recompute` adds a forward pass through the blocks, except for the last product of each: nothing waits for it.
     """
-    tokens = num_tokens(config)
-    last = tokens * config.dim * round(config.dim * config.mlp_ratio)
-    again = config.depth * (block_macs(tokens, config.dim, config.mlp_ratio) - last)
+    last = config.num_tokens * config.dim * round(config.dim * config.mlp_ratio)
+    again = config.depth * (block_macs(config.num_tokens, config.dim, config.mlp_ratio) - last)
     return 2 * (3 * vit_macs(config) + (again if recompute else 0))
 
 

@@ -32,6 +32,17 @@ def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def fitting_patch_side(image_side: int) -> int:
+    """The divisor of an image side that cuts it most nearly into 8. ValueError if none gives 4 to 16 patches."""
+    divisors = [side for side in range(1, image_side + 1) if image_side % side == 0 and 4 <= image_side // side <= 16]
+    if not divisors:
+        near = max(8, round(image_side / 8) * 8)
+        raise ValueError(
+            f"image side {image_side} cannot be cut into 4 to 16 patches; use {near}, or give a patch_size"
+        )
+    return min(divisors, key=lambda side: abs(image_side / side - 8))
+
+
 def patchify(images: Tensor, patch_size: Size) -> Tensor:
     """Cut images into non-overlapping patches in raster order (left to right, then down) and flatten each.
 

@@ -4,6 +4,7 @@ Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2020, arXiv:2010.11929. Siz
 data-efficient image transformers", 2020, table 1, arXiv:2012.12877.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from vitedu.block import NORMS, Encoder
 from vitedu.initialise import SCHEMES, initialise
-from vitedu.patch import PatchEmbed, Size, pair, patch_grid
+from vitedu.patch import PatchEmbed, Size, fitting_patch_side, pair, patch_grid
 from vitedu.position import KINDS, PositionEmbedding
 
 POOLS = ("cls", "mean")
@@ -78,45 +79,15 @@ class ViTConfig:
         """Patches down and across, (H / P, W / P)."""
         return patch_grid(self.image_size, self.patch_size)
 
+    @property
+    def num_prefix(self) -> int:
+        """Tokens before the patches: 1 with CLS, else 0."""
+        return 1 if self.pool == "cls" else 0
 
-# Width D, depth, heads h and patch side P. Ti and S are DeiT's (table 1), B, L and H the ViT paper's (table 1).
-# `tiny` and `small` are this book's: they train from scratch on two CPU cores. Their P fits the image (see `preset`).
-PRESETS: dict[str, dict[str, int]] = {
-    "tiny": {"dim": 64, "depth": 4, "num_heads": 2},
-    "small": {"dim": 128, "depth": 6, "num_heads": 4},
-    "Ti/16": {"dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
-    "S/16": {"dim": 384, "depth": 12, "num_heads": 6, "patch_size": 16},
-    "B/16": {"dim": 768, "depth": 12, "num_heads": 12, "patch_size": 16},
-    "B/32": {"dim": 768, "depth": 12, "num_heads": 12, "patch_size": 32},
-    "L/16": {"dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 16},
-    "L/32": {"dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 32},
-    "H/14": {"dim": 1280, "depth": 32, "num_heads": 16, "patch_size": 14},
-}
-
-
-def preset(name: str, **changes) -> ViTConfig:
-    """The configuration called `name`, with `changes` to any field of `ViTConfig`.
-
-    Without a `patch_size`, `tiny` and `small` cut each side into about 8 patches (28 -> P = 4, 32 -> 4, 96 -> 12).
-    ValueError for an unknown name.
-    """
-    if name not in PRESETS:
-        raise ValueError(f"preset {name!r} is not one of {', '.join(PRESETS)}")
-    fields = PRESETS[name] | changes
-    if "patch_size" not in fields:
-        fields["patch_size"] = tuple(fitting_patch_side(side) for side in pair(fields.get("image_size", 224)))
-    return ViTConfig(**fields)
-
-
-def fitting_patch_side(image_side: int) -> int:
-    """The divisor of an image side that cuts it most nearly into 8. ValueError if none gives 4 to 16 patches."""
-    divisors = [side for side in range(1, image_side + 1) if image_side % side == 0 and 4 <= image_side // side <= 16]
-    if not divisors:
-        near = max(8, round(image_side / 8) * 8)
-        raise ValueError(
-            f"image side {image_side} cannot be cut into 4 to 16 patches; use {near}, or give a patch_size"
-        )
-    return min(divisors, key=lambda side: abs(image_side / side - 8))
+    @property
+    def num_tokens(self) -> int:
+        """N, and CLS where there is one."""
+        return math.prod(self.grid) + self.num_prefix
 
 
 class ViT(nn.Module):
@@ -182,6 +153,30 @@ class ViT(nn.Module):
             )
 
 
-def count_parameters(module: nn.Module) -> int:
-    """The number of trainable numbers in a module."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+# Width D, depth, heads h and patch side P. Ti and S are DeiT's (table 1), B, L and H the ViT paper's (table 1).
+# `tiny` and `small` are this book's: they train from scratch on two CPU cores. Their P fits the image (see `preset`).
+PRESETS: dict[str, dict[str, int]] = {
+    "tiny": {"dim": 64, "depth": 4, "num_heads": 2},
+    "small": {"dim": 128, "depth": 6, "num_heads": 4},
+    "Ti/16": {"dim": 192, "depth": 12, "num_heads": 3, "patch_size": 16},
+    "S/16": {"dim": 384, "depth": 12, "num_heads": 6, "patch_size": 16},
+    "B/16": {"dim": 768, "depth": 12, "num_heads": 12, "patch_size": 16},
+    "B/32": {"dim": 768, "depth": 12, "num_heads": 12, "patch_size": 32},
+    "L/16": {"dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 16},
+    "L/32": {"dim": 1024, "depth": 24, "num_heads": 16, "patch_size": 32},
+    "H/14": {"dim": 1280, "depth": 32, "num_heads": 16, "patch_size": 14},
+}
+
+
+def preset(name: str, **changes) -> ViTConfig:
+    """The configuration called `name`, with `changes` to any field of `ViTConfig`.
+
+    Without a `patch_size`, `tiny` and `small` cut each side into about 8 patches (28 -> P = 4, 32 -> 4, 96 -> 12).
+    ValueError for an unknown name.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"preset {name!r} is not one of {', '.join(PRESETS)}")
+    fields = PRESETS[name] | changes
+    if "patch_size" not in fields:
+        fields["patch_size"] = tuple(fitting_patch_side(side) for side in pair(fields.get("image_size", 224)))
+    return ViTConfig(**fields)

@@ -9,10 +9,10 @@ from _common import spread
 from _rows import Rows, compute
 from torch import nn
 
-from vitedu.budget import steps_for
+from vitedu.cost import count_parameters
 from vitedu.data import Dataset
 from vitedu.train import TrainConfig, TrainingLoop, evaluate
-from vitedu.vit import count_parameters
+from vitedu.train.budget import steps_for
 
 BUDGETS = (60, 300)  # seconds of one thread, evaluation not counted
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from torch import nn
 
+from vitedu.cost import count_parameters
 from vitedu.files import write_whole
 from vitedu.pretrained import WEIGHTS, describe
 from vitedu.pretrained import load as load_weights
-from vitedu.vit import count_parameters
 
 CARD = """# {name}
 

@@ -11,10 +11,10 @@ from _rows import Rows, compute
 from _ship import command_line, round_to_half, write_card
 from torch import nn
 
+from vitedu.cost import count_parameters
 from vitedu.data import Dataset
 from vitedu.pretrained import save
 from vitedu.train import TrainConfig, evaluate, fit
-from vitedu.vit import count_parameters
 
 KEPT = Path("runs")  # what a seed has left, so that a script that was stopped goes on with the next
 

@@ -19,9 +19,8 @@ from _rows import Rows, compute
 from torch import nn
 
 from vitedu.data import Dataset, Split, load
-from vitedu.progress import Progress
-from vitedu.recipes import recipe
-from vitedu.train import TrainConfig, TrainingLoop, evaluate
+from vitedu.train import TrainConfig, TrainingLoop, evaluate, recipe
+from vitedu.train.progress import Progress
 from vitedu.vit import ViT
 
 IMAGES, EPOCHS, WATCHED = 8_000, 10, 1_000  # for training; how often; validation pictures looked at after each epoch

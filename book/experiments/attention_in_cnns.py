@@ -14,13 +14,13 @@ from _common import Start, read_seeds, record, spread
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vitedu.augment import Augment
-from vitedu.botnet import botnet
-from vitedu.channel_attention import CBAM, SqueezeExcite
-from vitedu.cnn import CNNConfig, ResNet
+from vitedu.cost import count_parameters
 from vitedu.data import load
+from vitedu.models.botnet import botnet
+from vitedu.models.channel_attention import CBAM, SqueezeExcite
+from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.train import TrainConfig, evaluate, fit
-from vitedu.vit import count_parameters
+from vitedu.train.augment import Augment
 
 IMAGE_SIZE, REDUCTION = 32, 8
 CONFIG = CNNConfig(num_classes=6, widths=(32, 64, 128), depths=(1, 1, 3), block="bottleneck", stem_stride=2)

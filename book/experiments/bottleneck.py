@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from _common import Start, read_seeds, record, spread
 from torch import Tensor, nn
 
-from vitedu.additive import AdditiveAttention
+from vitedu.models.additive import AdditiveAttention
 
 K, BATCH, LONGEST = 8, 64, 20  # symbols, sequences in a batch, longest in training
 LENGTHS = (1, 2, 4, 6, 8, 12, 16, 20)

@@ -6,10 +6,10 @@ reads. Ten epochs of crops and mirror images. The setting was not tuned; the tes
 
 from _trained import Shipped, train_and_ship
 
-from vitedu.cnn import CNNConfig
 from vitedu.data import Dataset, load
-from vitedu.hybrid import HybridViT
-from vitedu.recipes import recipe
+from vitedu.models.cnn import CNNConfig
+from vitedu.models.hybrid import HybridViT
+from vitedu.train import recipe
 
 CNN = CNNConfig(widths=(32, 64, 128), stem_stride=2)
 
@@ -26,7 +26,7 @@ def shipped(data: Dataset) -> Shipped:
         result="cifar10",
         build=lambda: HybridViT(settings(0)[0], CNN),
         config=lambda seed: settings(seed)[1],
-        model="`vitedu.hybrid.HybridViT`, Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1",
+        model="`vitedu.models.hybrid.HybridViT`, Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1",
         pictures=f"CIFAR-10 (Krizhevsky 2009; published without a licence, free for research), here {data.source}",
         limits="It knows ten classes and answers with one of them whatever it is shown.",
     )

@@ -17,9 +17,8 @@ from _equal_time import Contender, compare_all
 from torch import Tensor
 
 from vitedu.data import Dataset, load
-from vitedu.hybrid import HybridViT, small_stem
-from vitedu.recipes import recipe
-from vitedu.train import TrainConfig
+from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.train import TrainConfig, recipe
 from vitedu.vit import ViT, ViTConfig
 
 SIDE = 96

@@ -1,7 +1,8 @@
 """A small DETR learns to find the objects of drawn scenes; its weights ship with the book (20 min a seed on one core).
 
 First the CNN learns to name single objects, as the paper's had on ImageNet. Then the whole model learns, on scenes
-drawn afresh for every step. Writes book/results/detr.json and, from the first seed, vitedu/weights/shapes-detr.*.
+drawn afresh for every step. Writes book/results/detr.json and, from the first seed,
+vitedu/pretrained/weights/shapes-detr.*.
 """
 
 import time
@@ -11,17 +12,16 @@ from _common import Start, read_seeds, record, spread
 from _ship import command_line, round_to_half, table, write_card
 from torch import Tensor, nn
 
-from vitedu.augment import normalise
-from vitedu.cnn import CNNConfig, ResNet
-from vitedu.data import load
+from vitedu.data import load, normalise
+from vitedu.data.scenes import MEAN, STD, Scenes, draw_scenes
 from vitedu.data.shapes import SHAPES
-from vitedu.detr import DETR, DETRConfig
 from vitedu.device import pick_device
-from vitedu.optim import adamw, learning_rate
+from vitedu.models.cnn import CNNConfig, ResNet
+from vitedu.models.detr import DETR, DETRConfig
+from vitedu.models.set_loss import Score, score, set_loss
 from vitedu.pretrained import save
-from vitedu.scenes import MEAN, STD, Scenes, draw_scenes
-from vitedu.set_loss import Score, score, set_loss
 from vitedu.train import TrainConfig, fit
+from vitedu.train.optim import adamw, learning_rate
 
 NAME = "shapes-detr"
 STEPS, BATCH, LR, WEIGHT_DECAY, WARMUP, CLIP = 5_000, 32, 1e-3, 0.05, 0.05, 1.0
@@ -129,9 +129,9 @@ def run(seed: int, held_out: Scenes) -> tuple[DETR, dict]:
 
 
 FACTS = {
-    "Input": "(B, 3, 64, 64), normalised with `vitedu.scenes.MEAN` and `STD`",
+    "Input": "(B, 3, 64, 64), normalised with `vitedu.data.scenes.MEAN` and `STD`",
     "Output": f"6 queries: a class ({', '.join(SHAPES)}, or no object) and a box each",
-    "Data": f"`vitedu.scenes.draw_scenes`: {STEPS * BATCH:,} scenes, none shown twice; before that {PICTURES:,} single "
+    "Data": f"`draw_scenes`: {STEPS * BATCH:,} scenes, none shown twice; before that {PICTURES:,} single "
     "objects for the CNN",
     "Recipe": f"{EPOCHS} epochs for the CNN as classifier; then {STEPS:,} steps of {BATCH}, AdamW, peak rate {LR}, "
     f"cosine, weight decay {WEIGHT_DECAY}, gradient norm at most {CLIP}, the set loss after every decoder layer",
@@ -155,7 +155,7 @@ def describe_shipped(rows: list[dict], command: str) -> None:
     write_card(
         NAME,
         what="A small DETR that finds one to three drawn objects in an image of 64×64 pixels",
-        model="`vitedu.detr.DETR`, Carion et al. 2020, arXiv:2005.12872, with what differs marked in the file",
+        model="`vitedu.models.detr.DETR`, Carion et al. 2020, arXiv:2005.12872, with what differs marked in the file",
         source="drawn images alone; no photograph and no data of others went in",
         facts=FACTS,
         results=f"On {HELD_OUT:,} held-out scenes (seed -1), with 95 % intervals (bootstrap over scenes):\n\n{scores}",
@@ -179,7 +179,7 @@ def main() -> None:
         describe_shipped(rows, command)
         summary = [{"seeds": len(rows), **{key: spread([r[key] for r in rows]) for key in WORDS}}] if seed > 1 else []
         data = [
-            f"vitedu.scenes: {STEPS * BATCH:,} scenes for each seed to learn from, {HELD_OUT:,} others to measure on"
+            f"scenes: {STEPS * BATCH:,} scenes for each seed to learn from, {HELD_OUT:,} others to measure on"
         ]
         record("detr", "how well a small DETR finds drawn objects", data, rows + summary, start)
 

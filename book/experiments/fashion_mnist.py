@@ -7,8 +7,8 @@ epochs with mirror images. The test images are looked at once per seed.
 from _trained import Shipped, train_and_ship
 
 from vitedu.data import Dataset, load
-from vitedu.hybrid import HybridViT, small_stem
-from vitedu.recipes import recipe
+from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.train import recipe
 
 
 def shipped(data: Dataset) -> Shipped:
@@ -22,7 +22,7 @@ def shipped(data: Dataset) -> Shipped:
         result="fashion_mnist",
         build=lambda: HybridViT(settings(0)[0], small_stem(28, 1)),
         config=lambda seed: settings(seed)[1],
-        model="`vitedu.hybrid.HybridViT`, Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1",
+        model="`vitedu.models.hybrid.HybridViT`, Dosovitskiy et al. 2020, arXiv:2010.11929, section 3.1",
         pictures=f"Fashion-MNIST (Xiao et al. 2017, arXiv:1708.07747, MIT licence), {data.source}",
         limits="It knows ten classes of grey pictures of clothes and answers with one of them whatever it is shown.",
     )

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from vitedu.block import Encoder
 from vitedu.data import Dataset, load
-from vitedu.recipes import recipe
-from vitedu.train import fit
+from vitedu.train import fit, recipe
 from vitedu.vit import ViT
 
 N, K, D = 16, 8, 64  # tokens, symbols, width

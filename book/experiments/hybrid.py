@@ -17,11 +17,12 @@ from _common import Start, read_seeds, record, spread
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from vitedu.cost import count_parameters
 from vitedu.data import Dataset, Split
 from vitedu.data.shapes import load_shapes
-from vitedu.hybrid import SMALL_STEM, HybridViT
+from vitedu.models.hybrid import SMALL_STEM, HybridViT
 from vitedu.train import TrainConfig, fit
-from vitedu.vit import ViT, ViTConfig, count_parameters
+from vitedu.vit import ViT, ViTConfig
 
 COUNTS = (1_200, 600, 120)  # training, validation and test pictures; the last are not looked at
 VIT = ViTConfig(image_size=32, patch_size=8, num_classes=6, dim=64, depth=2, num_heads=2)

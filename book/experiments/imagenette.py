@@ -8,7 +8,7 @@ the test images (the set's own validation part) are looked at once per seed.
 from _trained import Shipped, train_and_ship
 
 from vitedu.data import Dataset, load
-from vitedu.recipes import recipe
+from vitedu.train import recipe
 from vitedu.vit import ViT
 
 

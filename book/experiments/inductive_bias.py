@@ -11,8 +11,7 @@ import torch.nn.functional as F
 from _common import Start, read_seeds, record, spread
 from torch import Tensor, nn
 
-from vitedu.augment import normalise
-from vitedu.data import Dataset, Split, load
+from vitedu.data import Dataset, Split, load, normalise
 from vitedu.patch import patchify, unpatchify
 from vitedu.train import TrainConfig, evaluate, fit
 from vitedu.vit import ViT, ViTConfig

@@ -10,8 +10,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from vitedu.data import Dataset, DatasetUnavailable, load
 from vitedu.initialise import SCHEMES
-from vitedu.recipes import recipe
-from vitedu.train import fit
+from vitedu.train import fit, recipe
 from vitedu.vit import ViT
 
 POSITION_STDS = (0.02, 0.1, 0.5, 1.0, 2.0)

@@ -11,8 +11,8 @@ from _common import Start, read_seeds, record, spread
 from torch import Tensor, nn
 
 from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
+from vitedu.cost import count_parameters
 from vitedu.data import load
-from vitedu.vit import count_parameters
 
 N, PIXELS, STEPS, BATCH, LR = 6, 64, 500, 128, 2e-3
 ARMS = {

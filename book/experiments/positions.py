@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from vitedu.data import Dataset, Split, load
 from vitedu.data.shapes import COLOURS, load_shapes
-from vitedu.recipes import recipe
-from vitedu.train import TrainConfig, fit
+from vitedu.train import TrainConfig, fit, recipe
 from vitedu.vit import ViT, ViTConfig
 
 KINDS = ("none", "learned", "learned2d", "sincos1d", "sincos2d")

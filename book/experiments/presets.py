@@ -13,10 +13,10 @@ from dataclasses import replace
 from _equal_time import Contender, compare_all
 from torch import nn
 
-from vitedu.cnn import ResNet
 from vitedu.data import Dataset, load
-from vitedu.hybrid import HybridViT, small_stem
-from vitedu.recipes import recipe
+from vitedu.models.cnn import ResNet
+from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.train import recipe
 from vitedu.vit import ViT
 
 BUDGETS = (15, 60)  # seconds

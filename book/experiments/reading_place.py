@@ -9,8 +9,7 @@ from _common import Start, read_seeds, record, spread
 from torch import Tensor
 
 from vitedu.data import Dataset, load
-from vitedu.recipes import recipe
-from vitedu.train import evaluate, fit
+from vitedu.train import evaluate, fit, recipe
 from vitedu.vit import ViT
 
 PLACES = {"CLS": 0, "last patch": -1, "middle patch": 8, "mean of all": None}  # digits are cut into 4 × 4 patches

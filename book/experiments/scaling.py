@@ -21,12 +21,11 @@ import torch.nn.functional as F
 from _common import Start, record, spread
 from torch import Tensor
 
-from vitedu.cost import training_flops, utilisation
+from vitedu.cost import count_parameters, kept_bytes, training_flops, utilisation
 from vitedu.device import autocast
-from vitedu.memory import kept_bytes
-from vitedu.optim import adamw
 from vitedu.recorded import recorded
-from vitedu.vit import ViT, ViTConfig, count_parameters, preset
+from vitedu.train.optim import adamw
+from vitedu.vit import ViT, ViTConfig, preset
 
 WARM_UP = 2  # rounds
 PRODUCTS = ("float32", "bfloat16")

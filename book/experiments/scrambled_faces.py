@@ -7,7 +7,7 @@ import torch
 from _common import Start, read_seeds, record, spread
 from torch import nn
 
-from vitedu.faces import load_faces
+from vitedu.data.faces import load_faces
 from vitedu.train import TrainConfig, evaluate, fit
 from vitedu.vit import ViT, ViTConfig
 

@@ -10,7 +10,7 @@ from _common import Start, read_seeds, record, spread
 from torch import Tensor, nn
 
 from vitedu.block import Encoder
-from vitedu.decoder import Decoder
+from vitedu.models.decoder import Decoder
 from vitedu.position import sincos_1d
 
 K, S, D = 16, 8, 32  # symbols, length, width

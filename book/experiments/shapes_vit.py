@@ -2,9 +2,9 @@
 
 Pictures are drawn afresh for every step, with clutter; each class has its own outline and its own texture, and the
 colour is random. Beside the class a second head names the colour while the model learns, and is dropped afterwards.
-The control with shuffled labels learns a fixed set of pictures by heart. Writes book/results/shapes_vit.json and, from
-the first seed, vitedu/weights/shapes-vit.* and shapes-vit-shuffled.*. Trained models are kept in runs/shapes_vit, and
-a second run goes on from there.
+The control with shuffled labels learns a fixed set of pictures by heart. Writes book/results/shapes_vit.json and,
+from the first seed, vitedu/pretrained/weights/shapes-vit.* and shapes-vit-shuffled.*. Trained models are kept in
+runs/shapes_vit, and a second run goes on from there.
 """
 
 import time
@@ -17,8 +17,7 @@ from _common import Start, read_seeds, record, spread
 from _ship import command_line, round_to_half, table, write_card
 from torch import Tensor, nn
 
-from vitedu.augment import normalise
-from vitedu.data import Split, draw_shapes
+from vitedu.data import Split, draw_shapes, normalise
 from vitedu.data.shapes import SHAPES
 from vitedu.device import pick_device
 from vitedu.inspection import (
@@ -40,8 +39,8 @@ from vitedu.inspection import (
     token_norms,
     wave_share,
 )
-from vitedu.optim import adamw, learning_rate
 from vitedu.pretrained import save
+from vitedu.train.optim import adamw, learning_rate
 from vitedu.vit import ViT, ViTConfig
 
 CONFIG = ViTConfig(

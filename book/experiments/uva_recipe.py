@@ -14,11 +14,10 @@ One row: make results NAME=uva_recipe ROW="ours, 60 s".
 
 from _equal_time import Contender, compare_all
 
-from vitedu.augment import Augment
 from vitedu.data import Dataset, load
-from vitedu.hybrid import HybridViT, small_stem
-from vitedu.recipes import recipe
-from vitedu.train import TrainConfig
+from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.train import TrainConfig, recipe
+from vitedu.train.augment import Augment
 from vitedu.vit import ViT, ViTConfig
 
 UVA_MODEL = ViTConfig(

@@ -21,10 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
 from _equal_time import Contender
 from d2l_recipe import contenders
 
-from vitedu.budget import train_in_turns
 from vitedu.data import Dataset, DatasetUnavailable, load
 from vitedu.device import describe_device, pick_device
 from vitedu.train import TrainingLoop, evaluate
+from vitedu.train.budget import train_in_turns
 
 
 @dataclass(frozen=True)

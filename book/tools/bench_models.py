@@ -26,10 +26,10 @@ import torchvision
 import vit_pytorch
 from torch import Tensor, nn
 
-from vitedu.convert import TIMM, TORCHVISION
-from vitedu.counting import vit_macs
+from vitedu.cost import vit_macs
 from vitedu.device import describe_device, pick_device
-from vitedu.published import Published
+from vitedu.pretrained.convert import TIMM, TORCHVISION
+from vitedu.pretrained.state_dict import Published
 from vitedu.vit import ViT, ViTConfig, preset
 
 SIZES: dict[str, tuple[ViTConfig, int]] = {  # what is timed, and in batches of how many images

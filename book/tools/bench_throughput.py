@@ -21,7 +21,7 @@ from torch import nn
 
 from vitedu.cost import utilisation
 from vitedu.device import autocast, describe_device
-from vitedu.optim import adamw
+from vitedu.train.optim import adamw
 from vitedu.vit import ViTConfig, preset
 
 SIZES = {"S/16": 256, "B/16": 128}  # images in a batch

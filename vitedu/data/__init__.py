@@ -3,16 +3,16 @@
 import difflib
 from pathlib import Path
 
-from vitedu.data.dataset import Dataset, Split
+from vitedu.data.dataset import Dataset, Split, normalise
 from vitedu.data.digits import load_digits
 from vitedu.data.download import DatasetUnavailable
 from vitedu.data.folder import load_folder
-from vitedu.data.named import PUBLISHED, load_named
 from vitedu.data.paths import data_root
+from vitedu.data.published import PUBLISHED, load_named
 from vitedu.data.shapes import draw_shapes, load_shapes
 from vitedu.patch import Size
 
-__all__ = ["NAMES", "Dataset", "DatasetUnavailable", "Split", "draw_shapes", "load"]
+__all__ = ["NAMES", "Dataset", "DatasetUnavailable", "Split", "draw_shapes", "load", "normalise"]
 
 NAMES = ("digits", "shapes", *PUBLISHED)
 

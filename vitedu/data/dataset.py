@@ -101,6 +101,14 @@ class Dataset:
         return f"{self.name} ({self.source}): {counts}; {len(self.class_names)} classes, images {shape}"
 
 
+def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """Bytes (B, C, H, W) -> float32 with mean 0 and std 1 per channel, given those of the training set in [0, 1]."""
+    shape = (1, -1, 1, 1)
+    scale = (1 / (255 * std)).to(images.device).view(shape)
+    shift = (mean / std).to(images.device).view(shape)
+    return images.float() * scale - shift
+
+
 def concatenate(first: Split, second: Split) -> Split:
     """One split after the other: N + M images. ValueError if only one of them has masks, or their cues differ."""
     if (first.masks is None) != (second.masks is None) or first.cues.keys() != second.cues.keys():

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu.attention import scaled_dot_product_attention
-from vitedu.counting import block_macs, block_parameters
+from vitedu.cost import block_macs, block_parameters
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, Exercise, Mistake
 

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitedu.augment import normalise
-from vitedu.counting import block_macs
+from vitedu.cost import block_macs
+from vitedu.data import normalise
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, Exercise, Mistake
-from vitedu.optim import learning_rate as schedule
-from vitedu.optim import split_parameters
+from vitedu.train.optim import learning_rate as schedule
+from vitedu.train.optim import split_parameters
 
 if TYPE_CHECKING:
     from vitedu.data import Dataset, Split
@@ -671,7 +671,7 @@ def _made_up() -> "Dataset":
 
 
 def _data_cases() -> list[Case]:
-    import vitedu.recipes  # noqa: F401 - imports all that a check needs, before its time begins to run
+    import vitedu.train.recipes  # noqa: F401 - imports all that a check needs, before its time begins to run
     from vitedu.data import load
 
     digits, other = load("digits", quiet=True), _made_up()
@@ -746,7 +746,7 @@ def _knows(model: nn.Module, data: "Dataset") -> bool:
 
 
 def _wrong_recipe(model: nn.Module, config: "TrainConfig", data: "Dataset") -> str:
-    from vitedu.recipes import RECIPES, recipe
+    from vitedu.train.recipes import RECIPES, recipe
     from vitedu.vit import ViT
 
     if config.augment.flip and not data.flip:
@@ -826,7 +826,7 @@ def _knowing(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
 
 
 def _books_own(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
-    from vitedu.recipes import RECIPES, recipe
+    from vitedu.train.recipes import RECIPES, recipe
     from vitedu.vit import ViT
 
     if data.name not in RECIPES:  # nothing is wrong with it there, and it takes longer than another entry
@@ -852,13 +852,13 @@ def _one_channel(data: "Dataset") -> nn.Module:
 
 
 def _mirrored(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
-    from vitedu.augment import Augment
+    from vitedu.train.augment import Augment
 
     return _entry(data, augment=Augment(flip=True))
 
 
 def _configs(data: "Dataset") -> tuple:
-    from vitedu.recipes import recipe
+    from vitedu.train import recipe
 
     return recipe(data)
 

@@ -8,15 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from vitedu.budget import train_in_turns
 from vitedu.data import Dataset
 from vitedu.device import pick_device
 from vitedu.exercises.chapter09 import entry_problem
 from vitedu.exercises.outcome import Outcome
 from vitedu.exercises.trial import is_stub
 from vitedu.exercises.wording import name_error
-from vitedu.recipes import recipe
-from vitedu.train import TrainConfig, TrainingLoop, evaluate
+from vitedu.train import TrainConfig, TrainingLoop, evaluate, recipe
+from vitedu.train.budget import train_in_turns
 from vitedu.vit import ViT
 
 Entry = Callable[[Dataset], tuple[nn.Module, TrainConfig]]

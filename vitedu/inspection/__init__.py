@@ -1,11 +1,11 @@
 """Looking inside a Vision Transformer: maps, filters, positions, distances, rollout, probes, and how maps score."""
 
-from vitedu.inspection.capture import capture_attention, capture_tokens
-from vitedu.inspection.depth import linear_probe, outlier_share, token_norms
+from vitedu.capture import capture_attention, capture_tokens
 from vitedu.inspection.distance import attention_distance, patch_distances, uniform_distance
-from vitedu.inspection.embedding import embedding_filters, filters_to_pictures, smoothness
+from vitedu.inspection.filters import embedding_filters, filters_to_pictures, smoothness
 from vitedu.inspection.localise import baselines, bootstrap_interval, coverage, localise, relevance_maps
 from vitedu.inspection.positions import line_score, patch_positions, position_similarity, wave_share
+from vitedu.inspection.probe import linear_probe, outlier_share, token_norms
 from vitedu.inspection.rollout import discard_lowest, fuse_heads, relevance, rollout
 from vitedu.inspection.viewer import AttentionMaps, explore, overlay
 

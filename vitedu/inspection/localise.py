@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitedu.inspection.capture import capture_attention
+from vitedu.capture import capture_attention
 from vitedu.inspection.rollout import FUSIONS, fuse_heads, relevance, rollout
 from vitedu.vit import ViT
 

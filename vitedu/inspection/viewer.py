@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from vitedu import plot
-from vitedu.inspection.capture import capture_attention
+from vitedu.capture import capture_attention
 from vitedu.patch import pair
 from vitedu.vit import ViT
 

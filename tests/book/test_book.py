@@ -1,0 +1,351 @@
+"""The rendered site, built once: no warning, nothing from another host, and every link and figure holds."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from queue import Queue
+from types import SimpleNamespace
+from urllib.parse import unquote, urlsplit
+
+import publish
+import pytest
+import yaml
+from bs4 import BeautifulSoup, Tag
+from chapter_files import all_chapters
+from glossary import read_glossary
+from PIL import Image
+from site_address import list_every_page, site_address
+
+ROOT = Path(__file__).resolve().parents[2]
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+LARGEST_PAGE = 1_500_000  # bytes, with its own images: a phone on a slow line still opens it
+
+# A <link> of one of these kinds points somewhere and loads nothing.
+POINTING = {"canonical", "next", "prev", "index", "search", "author", "license", "help"}
+OTHER_HOST = re.compile(r"""(?:https?:)?//(?=[\w-]+\.)[^\s"'`)]+""")
+CSS_URL = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^)"']+)""")
+
+CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+LISTED = [CONTENTS["root"], *(chapter["file"] for part in CONTENTS["parts"] for chapter in part["chapters"])]
+
+every_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
+every_page = pytest.mark.parametrize("name", LISTED)
+
+
+def chapter_page(site: Path, pages: dict[Path, BeautifulSoup], notebook: Path) -> BeautifulSoup:
+    return pages[site / "chapters" / f"{notebook.stem}.html"]
+
+
+def markdown_of(notebook: Path) -> str:
+    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
+
+def loaded_by(page: BeautifulSoup) -> Iterator[str]:
+    """Every address that a browser fetches by itself when it opens the page."""
+    for tag in page.find_all(src=True):
+        yield tag["src"]
+    for tag in page.find_all(srcset=True):
+        yield from (candidate.split()[0] for candidate in tag["srcset"].split(","))
+    for tag in page.find_all("link", href=True):
+        if not POINTING & set(tag.get("rel", [])):
+            yield tag["href"]
+    for tag in page.find_all("object", data=True):
+        yield tag["data"]
+    for tag in page.find_all("video", poster=True):
+        yield tag["poster"]
+
+
+def is_local(link: str) -> bool:
+    parts = urlsplit(link)
+    return not parts.scheme and not parts.netloc
+
+
+def target(page: Path, link: str) -> Path:
+    """The file that a local link of a page points to; the page itself for a bare fragment."""
+    path = unquote(urlsplit(link).path)
+    return (page.parent / path).resolve() if path else page.resolve()
+
+
+def test_book_builds_without_a_warning(build):
+    _, result, _ = build
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    assert "WARNING" not in result.stderr
+
+
+def test_building_leaves_the_sources_alone(build):
+    assert build[2], "a file in book/ or chapters/ changed while the book was built"
+
+
+def test_every_page_of_the_contents_is_built(site):
+    missing = [name for name in LISTED if not (site / f"{name}.html").is_file()]
+    assert not missing
+    assert (site / "index.html").is_file()
+
+
+def test_every_chapter_is_in_the_contents():
+    contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    listed = re.findall(r"file: chapters/(\S+)", contents)
+    assert listed == [path.stem for path in CHAPTERS]  # in reading order, which is that of the names
+
+
+def test_no_page_loads_anything_from_another_host(pages):
+    """Scripts, styles, fonts, images, frames: all come from the site, also when it is opened from disk."""
+    found = {(path.name, link) for path, page in pages.items() for link in loaded_by(page) if not is_local(link)}
+    assert not {(name, link) for name, link in found if urlsplit(link).scheme != "data"}
+
+
+def test_no_inline_script_or_style_names_another_host(pages):
+    found = set()
+    for path, page in pages.items():
+        found |= {f"{path.name}: {match}" for tag in page.find_all("script") for match in OTHER_HOST.findall(tag.text)}
+        styles = [tag.text for tag in page.find_all("style")] + [tag["style"] for tag in page.find_all(style=True)]
+        found |= {f"{path.name}: {match}" for style in styles for match in CSS_URL.findall(style)}
+    assert not found
+
+
+def test_no_stylesheet_loads_anything_from_another_host(site):
+    found = {
+        f"{path.relative_to(site)}: {match}"
+        for path in site.rglob("*.css")
+        for match in CSS_URL.findall(path.read_text(encoding="utf-8"))
+    }
+    assert not found
+
+
+def test_everything_a_page_loads_is_there(pages):
+    missing = {
+        f"{path.name}: {link}"
+        for path, page in pages.items()
+        for link in loaded_by(page)
+        if is_local(link) and not target(path, link).is_file()
+    }
+    assert not missing
+
+
+def test_every_internal_link_and_fragment_resolves(pages):
+    anchors = {path.resolve(): {tag["id"] for tag in page.find_all(id=True)} for path, page in pages.items()}
+    broken = set()
+    for path, page in pages.items():
+        for link in (tag["href"] for tag in page.find_all("a", href=True) if is_local(tag["href"])):
+            there, fragment = target(path, link), unquote(urlsplit(link).fragment)
+            if not there.is_file() or (fragment and there in anchors and fragment not in anchors[there]):
+                broken.add(f"{path.name}: {link}")
+    assert not broken
+
+
+def test_every_image_has_alternative_text(pages):
+    """Text, and not the name of a file."""
+    without = set()
+    for path, page in pages.items():
+        for image in page.find_all("img"):
+            alt = image.get("alt", "").strip()
+            if not alt or re.search(r"\.(png|svg|jpe?g|gif)$|[\\/_]", alt):
+                without.add(f"{path.name}: {image.get('src')} has {alt!r}")
+    assert not without
+
+
+def test_every_page_is_light(site, pages):
+    """The page and its own images; scripts and styles are shared by all pages and stay in the browser's cache."""
+    for path, page in pages.items():
+        images = {target(path, image["src"]) for image in page.find_all("img", src=is_local)}
+        size = path.stat().st_size + sum(image.stat().st_size for image in images)
+        assert size <= LARGEST_PAGE, f"{path.relative_to(site)} has {size:,} bytes"
+
+
+def test_formulas_are_set_by_the_site_itself(site, pages):
+    """Every page with a formula loads the script, which has its fonts beside it."""
+    with_math = {path: page for path, page in pages.items() if page.find(class_="math")}
+    assert with_math
+    for path, page in with_math.items():
+        scripts = [target(path, tag["src"]) for tag in page.find_all("script", src=True) if "mathjax" in tag["src"]]
+        assert len(scripts) == 1
+        fonts = list((scripts[0].parent / "output" / "chtml" / "fonts").rglob("*.woff"))
+        assert len(fonts) > 10
+
+
+@every_chapter
+def test_chapter_opens_in_colab(site, pages, path):
+    page = chapter_page(site, pages, path)
+    links = {tag["href"] for tag in page.find_all("a", href=True) if "colab.research.google.com" in tag["href"]}
+    expected = f"https://colab.research.google.com/github/{publish.current()}/blob/main/chapters/{path.name}"
+    assert links == {expected}
+
+
+@every_chapter
+def test_chapter_can_be_downloaded_and_leads_to_its_source(site, pages, path):
+    page = chapter_page(site, pages, path)
+    links = [tag["href"] for tag in page.find_all("a", href=True)]
+    downloads = [link for link in links if link.endswith(f"_sources/chapters/{path.name}")]
+    assert downloads
+    assert target(site / "chapters" / "page.html", downloads[0]).read_bytes() == path.read_bytes()
+    source = f"https://github.com/{publish.current()}/blob/main/chapters/{path.name}"
+    assert any(link.partition("?")[0] == source for link in links)
+
+
+@every_chapter
+def test_hints_and_solutions_stay_folded(site, pages, path):
+    """As many as in the notebook, none open, with the code of a solution inside its fold."""
+    folds: list[Tag] = chapter_page(site, pages, path).select("details:not(.hide)")  # .hide: code folded by its tag
+    titles = re.findall(r"<details>\s*<summary>(.*?)</summary>", markdown_of(path))
+    assert len(folds) == len(titles) > 0
+    assert not [fold for fold in folds if fold.has_attr("open")]
+    written = re.findall(r"<details>\s*<summary>Solution.*?</details>", markdown_of(path), re.DOTALL)
+    built = [fold for fold in folds if fold.summary.text.strip().startswith("Solution")]
+    assert ["```" in text for text in written] == [fold.find("pre") is not None for fold in built]
+
+
+@every_chapter
+def test_figures_carry_their_caption(site, pages, path):
+    """Each cell of the notebook with a caption became a figure with that caption."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    captions = [cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption") for cell in cells]
+    figures = chapter_page(site, pages, path).select("div.cell_output figure")
+    assert len([figure for figure in figures if figure.figcaption]) >= len([c for c in captions if c])
+
+
+# --- what is made while the site is built ---
+
+
+def running_text(page: BeautifulSoup) -> str:
+    """The text of a page without headings, code, formulas, figures and what cells print; a mark stands at each tag."""
+    article = BeautifulSoup(str(page.find("article")), "html.parser")
+    for tag in article.select("h1, h2, h3, pre, code, .math, figure, .cell, script, .headerlink"):
+        tag.decompose()
+    return article.get_text(separator="\0")
+
+
+def links_to_glossary(page: BeautifulSoup) -> list[Tag]:
+    return page.select("a.glossary-term[href]")
+
+
+def test_every_term_of_the_glossary_is_linked_where_it_is_first_used(site, pages):
+    """Where the first chapter that uses it does; a word with an everyday meaning too, in its own chapter."""
+    order = [pages[site / "chapters" / f"{path.stem}.html"] for path in CHAPTERS]
+    texts = [running_text(page) for page in order]
+    linked = [{urlsplit(link["href"]).fragment for link in links_to_glossary(page)} for page in order]
+    names = [path.stem for path in CHAPTERS]
+    for entry in read_glossary():
+        first = next(index for index, text in enumerate(texts) if re.search(entry.pattern, text))
+        where = names.index(entry.chapter) if entry.everyday else first
+        assert entry.html_id in linked[where], f"{entry.term} is not linked in {names[where]}"
+
+
+def test_links_to_the_glossary_stand_in_running_text_alone(site, pages):
+    for path in CHAPTERS:
+        links = links_to_glossary(chapter_page(site, pages, path))
+        assert links
+        for link in links:
+            assert not link.find_parents(["h1", "h2", "h3", "pre", "code", "a", "figcaption"]), link
+            assert re.search("^[가-힣].*: ", link["title"]), "the Korean term and the meaning"
+
+
+def test_korean_words_are_marked_as_korean(site, pages):
+    """A screen reader reads them in their own language."""
+    page = pages[site / "book" / "glossary.html"].find("article")
+    marked = [tag.text for tag in page.find_all(lang="ko")]
+    assert len([text for text in marked if re.search("[가-힣]", text)]) >= 2 * len(read_glossary())
+
+
+def test_index_links_every_exercise(site, pages):
+    links = pages[site / "book" / "exercises.html"].select("article table a[href]")
+    expected = {exercise.title for chapter in all_chapters() for exercise in chapter.exercises}
+    shown = {link.text.replace("’", "'") for link in links}
+    assert expected <= {title.replace("’", "'") for title in shown}
+    assert len(links) == len(CHAPTERS) + sum(len(chapter.exercises) for chapter in all_chapters())
+
+
+def test_table_of_run_times_has_a_row_for_every_chapter(site, pages):
+    rows = pages[site / "book" / "how_tested.html"].select("#time-and-memory-of-the-chapters table tbody tr")
+    assert [row.find("a").text.partition(" · ")[0] for row in rows] == [str(int(path.name[:2])) for path in CHAPTERS]
+    assert all(len(row.find_all("td")) == 6 for row in rows)
+
+
+def test_changelog_is_that_of_the_repository(site, pages):
+    page = pages[site / "book" / "changelog.html"].find("article").text
+    entries = re.findall(r"^- (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert entries
+    assert not [entry for entry in entries if entry.replace("`", "") not in re.sub(r"\s+", " ", page)]
+
+
+# --- ways through the book and back to its source ---
+
+
+def test_next_and_previous_follow_the_contents(site, pages):
+    """From the first page, "next" visits every page once, in order, and "previous" of each is the one before."""
+    for before, after in zip([None, *LISTED], [*LISTED, None], strict=True):
+        for name, selector, other in ((before, "a.right-next", after), (after, "a.left-prev", before)):
+            if name:
+                path = site / f"{name}.html"
+                found = [target(path, link["href"]) for link in pages[path].select(selector)]
+                assert found == ([(site / f"{other}.html").resolve()] if other else [])
+
+
+@every_page
+def test_headings_skip_no_level(site, pages, name):
+    """One title, and below each heading those of the next level: an outline that can be walked by keys."""
+    headings = pages[site / f"{name}.html"].select("article :is(h1, h2, h3, h4, h5, h6)")
+    levels = [int(tag.name[1]) for tag in headings]
+    assert levels[0] == 1
+    assert 1 not in levels[1:]
+    jumps = [tag.text for tag, level, last in zip(headings[1:], levels[1:], levels, strict=False) if level > last + 1]
+    assert not jumps
+
+
+def test_colab_links_name_files_that_exist(pages):
+    links = {link["href"] for page in pages.values() for link in page.find_all("a", href=re.compile("^https?://colab"))}
+    start = f"https://colab.research.google.com/github/{publish.current()}/blob/main/"
+    assert {link for link in links if link.startswith(start)} == links
+    assert {ROOT / link.removeprefix(start) for link in links} == set(CHAPTERS)
+
+
+@every_page
+def test_page_leads_to_the_place_to_edit_it_and_to_report_a_mistake(site, pages, name):
+    links = [tag["href"] for tag in pages[site / f"{name}.html"].find_all("a", href=True)]
+    repository = f"https://github.com/{publish.current()}"
+    edit = [link.removeprefix(f"{repository}/edit/main/") for link in links if "/edit/" in link]
+    assert len(edit) == 1
+    assert (ROOT / edit[0]).is_file()
+    assert edit[0].rpartition(".")[0] == name
+    assert len([link for link in links if link.startswith(f"{repository}/issues/new?") and name in link]) == 1
+
+
+# --- for machines: search engines, and what shows a shared link ---
+
+
+def test_address_of_the_site_follows_that_of_the_repository():
+    assert site_address("https://github.com/Some-One/a.book") == "https://some-one.github.io/a.book/"
+    assert site_address("https://github.com/Some-One/some-one.github.io") == "https://some-one.github.io/"
+    with pytest.raises(ValueError, match="which Colab needs"):
+        site_address("https://example.org/some/book")
+
+
+def test_map_of_the_site_names_every_page(site):
+    start = site_address(f"https://github.com/{publish.current()}")
+    found = re.findall("<loc>(.*?)</loc>", (site / "sitemap.xml").read_text(encoding="utf-8"))
+    assert sorted(found) == sorted(f"{start}{name}.html" for name in LISTED)
+
+
+def test_map_of_the_site_keeps_the_pages_that_did_not_change():
+    """A second build writes what changed alone."""
+    links = Queue()
+    links.put(("changed.html", None))
+    environment = SimpleNamespace(found_docs={"changed", "unchanged"})
+    builder = SimpleNamespace(get_target_uri=lambda name: f"{name}.html")
+    list_every_page(SimpleNamespace(sitemap_links=links, env=environment, builder=builder), None)
+    assert [links.get()[0] for _ in range(links.qsize())] == ["changed.html", "unchanged.html"]
+
+
+@every_page
+def test_page_tells_what_it_is(site, pages, name):
+    """A description for search engines; title, words and a picture for whoever gets its link."""
+    page = pages[site / f"{name}.html"]
+    says = {tag.get("name") or tag.get("property"): tag["content"] for tag in page.find_all("meta", content=True)}
+    start = site_address(f"https://github.com/{publish.current()}")
+    assert 40 <= len(says["description"]) <= 210
+    assert says["og:title"] == page.select_one("article h1").find(string=True)
+    assert says["og:url"] == page.find("link", rel="canonical")["href"] == f"{start}{name}.html"
+    assert says["og:image"].startswith(start)
+    with Image.open(site / says["og:image"].removeprefix(start)) as card:
+        assert card.size == (int(says["og:image:width"]), int(says["og:image:height"]))

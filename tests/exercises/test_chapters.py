@@ -1,0 +1,845 @@
+"""Every exercise of the registry: the reference passes, every known mistake is caught and named."""
+
+import itertools
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from vitedu.exercises import check
+from vitedu.exercises.registry import CHAPTERS, all_exercises, chapter_exercises
+from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.train import TrainConfig, recipe
+from vitedu.vit import ViT
+
+EXERCISES = list(all_exercises().values())
+MISTAKES = [(exercise, mistake) for exercise in EXERCISES for mistake in exercise.mistakes]
+every_exercise = pytest.mark.parametrize("exercise", EXERCISES, ids=[exercise.id for exercise in EXERCISES])
+every_mistake = pytest.mark.parametrize(
+    ("exercise", "mistake"), MISTAKES, ids=[f"{exercise.id}-{mistake.hint[:30]}" for exercise, mistake in MISTAKES]
+)
+
+
+@pytest.fixture
+def line(capsys):
+    """What `check` prints."""
+
+    def run(exercise_id, answer):
+        check(exercise_id, answer)
+        return capsys.readouterr().out
+
+    return run
+
+
+@every_exercise
+def test_the_reference_passes(exercise, line):
+    assert re.fullmatch(rf"Exercise {exercise.id}: passed \(\d+ checks\)\n", line(exercise.id, exercise.reference))
+
+
+@every_exercise
+def test_a_stub_is_not_attempted_yet(exercise, line):
+    def stub(*args):
+        raise NotImplementedError
+
+    assert line(exercise.id, stub) == f"Exercise {exercise.id}: not attempted yet\n"
+
+
+@every_mistake
+def test_every_mistake_is_caught_and_named(exercise, mistake, line):
+    """By its own hint, not by that of another mistake, in one line, the same one twice."""
+    first, second = line(exercise.id, mistake.answer), line(exercise.id, mistake.answer)
+    assert first.startswith(f"Exercise {exercise.id}: not yet: ")
+    assert first.endswith(f"; likely slip: {mistake.hint}\n")
+    assert first.count("\n") == 1
+    assert first == second
+
+
+@every_mistake
+def test_every_mistake_returns_something(exercise, mistake):
+    """One that always raises would be taken for any other answer that raises."""
+    returned = []
+    for case in exercise.cases():
+        try:
+            returned.append(mistake.answer(*case.args))
+        except Exception:
+            continue
+    assert returned
+
+
+@every_exercise
+def test_at_least_three_mistakes_with_different_hints(exercise):
+    hints = {mistake.hint for mistake in exercise.mistakes}
+    assert len(hints) == len(exercise.mistakes) >= 3
+
+
+@every_exercise
+def test_hints_are_phrases_that_end_the_line(exercise):
+    for mistake in exercise.mistakes:
+        assert mistake.hint == mistake.hint.strip()
+        assert not mistake.hint.endswith(".")
+        assert "  " not in mistake.hint
+
+
+@every_exercise
+def test_the_inputs_are_the_same_at_every_call(exercise):
+    """Messages quote them, so they may not depend on the random state."""
+    torch.manual_seed(1)
+    first = exercise.labelled_cases()
+    torch.manual_seed(2)
+    second = exercise.labelled_cases()
+    for one, other in zip(first, second, strict=True):
+        assert one.label == other.label
+        for a, b in zip(one.args, other.args, strict=True):
+            assert not isinstance(a, torch.Tensor) or torch.equal(a, b)
+
+
+@every_exercise
+def test_images_come_in_all_kinds(exercise):
+    """Square and not, one and several, three channels and another number, float32 and float64."""
+    cases = exercise.cases()
+    if any("square" in case.traits for case in cases):
+        for trait in ("square", "B = 1", "C = 3"):
+            assert {trait in case.traits for case in cases} == {True, False}
+        assert {case.args[0].dtype for case in cases} == {torch.float32, torch.float64}
+
+
+def test_ids_are_chapter_and_number_in_order():
+    for chapter in CHAPTERS:
+        exercises = chapter_exercises(chapter)
+        assert list(exercises) == [f"{chapter}.{number}" for number in range(1, len(exercises) + 1)]
+        assert all(key == exercise.id for key, exercise in exercises.items())
+
+
+# Answers as readers may write them, beside the references: other routes to the same result have to pass too. ----------
+
+
+def unpatchify_with_loops(tokens, patch, height, width):
+    batch, _, size = tokens.shape
+    image = tokens.new_zeros(batch, size // patch**2, height, width)
+    for index in range(tokens.shape[1]):
+        row, column = divmod(index, width // patch)
+        top, left = row * patch, column * patch
+        image[:, :, top : top + patch, left : left + patch] = tokens[:, index].view(batch, -1, patch, patch)
+    return image
+
+
+def unpatchify_with_fold(tokens, patch, height, width):
+    return F.fold(tokens.transpose(1, 2), (height, width), patch, stride=patch)
+
+
+def pad_with_zeros(images, patch):
+    batch, channels, height, width = images.shape
+    rows, columns = -(-height // patch) * patch, -(-width // patch) * patch
+    padded = torch.zeros(batch, channels, rows, columns, dtype=images.dtype)
+    padded[..., :height, :width] = images
+    return padded
+
+
+def patches_with_loops(images, patch, stride):
+    height, width = images.shape[-2:]
+    tokens = []
+    for top in range(0, height - patch + 1, stride):
+        for left in range(0, width - patch + 1, stride):
+            tokens.append(images[:, :, top : top + patch, left : left + patch].flatten(1))
+    return torch.stack(tokens, 1)
+
+
+def count_in_one_line(height, width, patch):
+    if height % patch or width % patch:
+        raise ValueError("does not divide")
+    return height * width // patch**2
+
+
+def box_with_modulo(index, width, patch):
+    across = width // patch
+    top, left = index // across * patch, index % across * patch
+    return top, left, top + patch, left + patch
+
+
+def loss_by_hand(logits, labels, smoothing):
+    log_p = logits - logits.logsumexp(dim=1, keepdim=True)
+    true = log_p.gather(1, labels[:, None]).squeeze(1)
+    return -((1 - smoothing) * true + smoothing * log_p.mean(dim=1)).mean()
+
+
+def step_of_torch(x, h, W, U, b):
+    return torch.rnn_tanh_cell(x, h, W, U, b, torch.zeros_like(b))
+
+
+def step_in_one_product(x, h, W, U, b):
+    return torch.tanh(torch.cat([x, h], dim=1) @ torch.cat([W, U], dim=1).T + b)
+
+
+def layers_by_recursion(N, k, dilated, seen=1):
+    return 0 if seen >= N else 1 + layers_by_recursion(N, k, dilated, seen * k if dilated else seen + k - 1)
+
+
+def layers_by_formula(N, k, dilated):
+    return next(n for n in range(N) if k**n >= N) if dilated else -(-(N - 1) // (k - 1))
+
+
+def bias_by_logit(steps):
+    return torch.logit(torch.tensor(0.5, dtype=torch.float64) ** (1 / steps)).item()
+
+
+def bias_without_a_gate(steps):
+    return -math.log(2 ** (1 / steps) - 1)
+
+
+def gru_with_sliced_gates(x, h, W, U, b, c):
+    D = h.shape[1]
+    from_x, from_h = F.linear(x, W, b), F.linear(h, U, c)
+    r, z = torch.sigmoid(from_x[:, : 2 * D] + from_h[:, : 2 * D]).chunk(2, dim=1)
+    n = torch.tanh(from_x[:, 2 * D :] + r * from_h[:, 2 * D :])
+    return n + z * (h - n)
+
+
+def clip_as_torch_does(grad_U, grad_b, max_norm):
+    parameters = [torch.nn.Parameter(torch.zeros_like(grad)) for grad in (grad_U, grad_b)]
+    for parameter, grad in zip(parameters, (grad_U, grad_b), strict=True):
+        parameter.grad = grad.clone()
+    torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+    return [parameter.grad for parameter in parameters]
+
+
+def additive_with_loops(q, k, v, W, U, w):
+    outputs = torch.empty(*q.shape[:2], v.shape[2], dtype=v.dtype)
+    for b, n in itertools.product(range(q.shape[0]), range(q.shape[1])):
+        scores = torch.stack([w @ torch.tanh(W @ q[b, n] + U @ key) for key in k[b]])
+        outputs[b, n] = scores.softmax(dim=0) @ v[b]
+    return outputs
+
+
+def attention_by_exponentials(x, W_q, W_k, W_v):
+    outputs = []
+    for tokens in x:
+        q, k, v = tokens @ W_q, tokens @ W_k, tokens @ W_v
+        scores = torch.einsum("nd,sd->ns", q, k) * q.shape[1] ** -0.5
+        exps = (scores - scores.max()).exp()
+        outputs.append(exps / exps.sum(dim=1, keepdim=True) @ v)
+    return torch.stack(outputs)
+
+
+def fused_attention(x, W_q, W_k, W_v):
+    return F.scaled_dot_product_attention(x @ W_q, x @ W_k, x @ W_v)
+
+
+def mask_row_by_row(lengths, count):
+    mask = torch.zeros(len(lengths), count, count, dtype=torch.bool)
+    for b, length in enumerate(lengths.tolist()):
+        for n in range(count):
+            mask[b, n, : min(n + 1, length)] = True
+    return mask
+
+
+def softmax_with_a_low_number_then_mask(scores, mask):
+    return scores.masked_fill(~mask, -1e30).softmax(dim=-1) * mask
+
+
+def softmax_by_hand(scores, mask):
+    hidden = torch.where(mask, scores, -math.inf)
+    top = hidden.amax(dim=-1, keepdim=True)
+    exps = (hidden - top.masked_fill(top.isinf(), 0.0)).exp()
+    total = exps.sum(dim=-1, keepdim=True)
+    return exps / total.masked_fill(total == 0, 1.0)
+
+
+def scores_by_einsum(q, k, W, U, w):
+    pairs = F.linear(q, W).unsqueeze(2) + F.linear(k, U).unsqueeze(1)
+    return torch.einsum("bnsh,h->bns", pairs.tanh(), w)
+
+
+def jacobian_by_rows(weights):
+    identity = torch.eye(weights.shape[-1], dtype=weights.dtype)
+    return weights[..., None] * (identity - weights[..., None, :])
+
+
+def chunks_joined_by_logsumexp(q, k, v, size):
+    outputs, logs = [], []
+    for keys, values in zip(k.split(size), v.split(size), strict=True):
+        scores = q @ keys.T / math.sqrt(q.shape[1])
+        outputs.append(scores.softmax(dim=1) @ values)
+        logs.append(scores.logsumexp(dim=1))
+    return (torch.stack(logs).softmax(dim=0)[..., None] * torch.stack(outputs)).sum(dim=0)
+
+
+def parameters_of_torch(dim, num_heads, bias):
+    layer = torch.nn.MultiheadAttention(dim, num_heads, bias=bias)
+    return sum(parameter.numel() for parameter in layer.parameters())
+
+
+def shift_by_filling(targets, start):
+    shifted = torch.empty_like(targets)
+    shifted[:, 0], shifted[:, 1:] = start, targets[:, :-1]
+    return shifted
+
+
+def shift_by_rolling(targets, start):
+    shifted = targets.roll(1, dims=1)
+    shifted[:, 0] = start
+    return shifted
+
+
+def heads_by_slices(q, k, v, num_heads):
+    d, heads = q.shape[-1] // num_heads, []
+    for i in range(num_heads):
+        part = slice(i * d, (i + 1) * d)
+        weights = (q[..., part] @ k[..., part].mT / math.sqrt(d)).softmax(dim=-1)
+        heads.append(weights @ v[..., part])
+    return torch.cat(heads, dim=-1)
+
+
+def heads_of_torch(q, k, v, num_heads):
+    D = q.shape[-1]
+    layer = torch.nn.MultiheadAttention(D, num_heads, bias=False, batch_first=True, dtype=q.dtype)
+    layer.in_proj_weight.data = torch.eye(D, dtype=q.dtype).repeat(3, 1)
+    layer.out_proj.weight.data = torch.eye(D, dtype=q.dtype)
+    return layer(q, k, v)[0]
+
+
+def flops_factored(height, width, patch, dim):
+    N = height * width // patch**2
+    return 4 * N * dim * (6 * dim + N)
+
+
+def flops_by_products(height, width, patch, dim):
+    N = len(range(0, height, patch)) * len(range(0, width, patch))
+    products = [(N, dim, dim)] * 4 + [(N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
+    return sum(2 * a * b * c for a, b, c in products)
+
+
+def greedy_with_lists(score, batch, start, length):
+    rows = [[start] for _ in range(batch)]
+    for _ in range(length):
+        for row, best in zip(rows, score(torch.tensor(rows))[:, -1].argmax(dim=-1).tolist(), strict=True):
+            row.append(best)
+    return torch.tensor(rows)[:, 1:]
+
+
+def greedy_into_a_table(score, batch, start, length):
+    written = torch.full((batch, length + 1), start)
+    for n in range(length):
+        written[:, n + 1] = score(written[:, : n + 1])[:, n].softmax(dim=-1).max(dim=-1).indices
+    return written[:, 1:]
+
+
+def mirror_on_a_parabola(count):
+    n = torch.arange(count, dtype=torch.float64)
+    keys = torch.stack([n, -n * n], dim=1)
+    return 50 * torch.stack([2 * n.flip(0), torch.ones_like(n)], dim=1), keys
+
+
+def mirror_on_half_a_circle(count):
+    angles = math.pi * torch.arange(count) / count
+    keys = torch.stack([angles.cos(), angles.sin()], dim=1)
+    return 1e5 * keys.flip(0), keys
+
+
+def field_from_the_end(kernels, strides):
+    seen = 1
+    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
+        seen = (seen - 1) * stride + kernel
+    return seen
+
+
+def field_by_gradient(kernels, strides):
+    line = torch.zeros(1, 1, 200, requires_grad=True)
+    x = line
+    for kernel, stride in zip(kernels, strides, strict=True):
+        x = F.conv1d(x, torch.ones(1, 1, kernel), stride=stride)
+    x[0, 0, 0].backward()
+    return line.grad.count_nonzero().item()
+
+
+def dense_by_asking_the_convolution(weight, groups):
+    rim = weight.shape[-1] - 1
+    one_hot = F.pad(torch.eye(weight.shape[1] * groups, dtype=weight.dtype)[:, :, None, None], [rim] * 4)
+    return F.conv2d(one_hot, weight, groups=groups).transpose(0, 1).flip(2, 3)
+
+
+def dense_by_einsum(weight, groups):
+    blocks = weight.unflatten(0, (groups, -1))
+    dense = torch.einsum("gockl,gh->gohckl", blocks, torch.eye(groups, dtype=weight.dtype))
+    return dense.flatten(0, 1).flatten(1, 2)
+
+
+def error_by_indexing(layer, images, pixels, stride):
+    def move(x, n):
+        return x[..., (torch.arange(x.shape[-1]) - n) % x.shape[-1]]
+
+    features = layer(images)
+    difference = layer(move(images, pixels)) - move(features, pixels // stride)
+    return math.sqrt(difference.square().sum().item() / features.square().sum().item())
+
+
+def gates_by_convolutions(x, w1, w2):
+    hidden = F.conv2d(F.adaptive_avg_pool2d(x, 1), w1[:, :, None, None]).clamp(min=0)
+    return x * torch.sigmoid(F.conv2d(hidden, w2[:, :, None, None]))
+
+
+def iou_of_torchvision(a, b):
+    corners = [torchvision.ops.box_convert(boxes, "cxcywh", "xyxy") for boxes in (a, b)]
+    return torchvision.ops.box_iou(*corners)
+
+
+def iou_axis_by_axis(a, b):
+    a = a[:, None]
+    shared = []
+    for i in (0, 1):
+        high = torch.minimum(a[..., i] + a[..., i + 2] / 2, b[:, i] + b[:, i + 2] / 2)
+        low = torch.maximum(a[..., i] - a[..., i + 2] / 2, b[:, i] - b[:, i + 2] / 2)
+        shared.append((high - low).relu())
+    both = shared[0] * shared[1]
+    return both / (a[..., 2] * a[..., 3] + b[:, 2] * b[:, 3] - both)
+
+
+def heads_by_rows_and_columns(images, weight, alpha):
+    def look(count, offset):  # the scores add up, so the softmax over the plane is one over rows times one over columns
+        place = torch.arange(count + 2, dtype=images.dtype)
+        return (-alpha * (place - place[1:-1, None] - offset) ** 2).softmax(dim=1)
+
+    padded, total = F.pad(images, (1, 1, 1, 1)), 0
+    for i, j in itertools.product(range(3), range(3)):
+        rows, columns = look(images.shape[2], i - 1), look(images.shape[3], j - 1)
+        total = total + torch.einsum("bcrs,hr,ws,oc->bohw", padded, rows, columns, weight[:, :, i, j])
+    return total
+
+
+def split_by_name(model):
+    decay, no_decay = [], []
+    for name, parameter in model.named_parameters():
+        is_matrix = name.endswith("weight") and "norm" not in name
+        (decay if is_matrix else no_decay).append(parameter)
+    return decay, no_decay
+
+
+def training_macs_by_products(image_side, patch_side, dim, depth):
+    N = len(range(0, image_side, patch_side)) ** 2
+    products = [*4 * [(N, dim, dim)], (N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
+    there = sum(n * m * k for n, m, k in products)
+    back = sum(n * k * m + m * n * k for n, m, k in products)
+    return depth * (there + back)
+
+
+def training_macs_by_torch(image_side, patch_side, dim, depth):
+    """One block without norms and softmax, whose products torch counts on the way there and back."""
+    N = (image_side // patch_side) ** 2
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        x = torch.zeros(1, N, dim, requires_grad=True)
+        q, k, v = (nn.Linear(dim, dim)(x) for _ in range(3))
+        mixed = nn.Linear(dim, dim)(q @ k.mT @ v)
+        nn.Linear(4 * dim, dim)(nn.Linear(dim, 4 * dim)(mixed)).sum().backward()
+    return depth * counter.get_total_flops() // 2
+
+
+def mean_of_the_patches_scores(model, images):
+    return model.head(model.encode(images))[:, 1:].mean(dim=1)
+
+
+@torch.inference_mode()
+def mean_without_a_gradient(model, images):
+    tokens = model.encode(images)
+    return F.linear((tokens.sum(1) - tokens[:, 0]) / (tokens.shape[1] - 1), model.head.weight, model.head.bias)
+
+
+def mean_piece_by_piece(model, images):
+    patches = model.patch_embed(images)
+    x = torch.cat([model.cls_token.repeat(len(images), 1, 1), patches], dim=1) + model.positions.table
+    for block in model.encoder.blocks:
+        x = block(x)
+    return torch.stack([model.head(model.encoder.norm(image[1:]).mean(dim=0)) for image in x])
+
+
+def mean_through_the_models_own_head(model, images):
+    """Puts the mean where the head looks for CLS."""
+
+    def move(module, inputs, tokens):
+        return torch.cat([tokens[:, 1:].mean(dim=1, keepdim=True), tokens[:, 1:]], dim=1)
+
+    hook = model.encoder.register_forward_hook(move)
+    try:
+        return model(images)
+    finally:
+        hook.remove()
+
+
+def entry_smaller_and_faster(data):
+    config, settings = recipe(data, model={"depth": 2}, train={"batch_size": 256, "lr": 3e-3})
+    return ViT(config), settings
+
+
+def entry_with_the_books_model_at_another_rate(data):
+    config, settings = recipe(data, train={"lr": 1e-3})
+    return [ViT(config).double().float(), settings]
+
+
+def entry_with_the_hybrid(data):
+    config, settings = recipe(data, model={"depth": 2}, augment={"flip": data.flip})
+    return HybridViT(config, small_stem(config.image_size, config.in_channels)), settings
+
+
+def entry_with_a_cnn(data):
+    """Momentum, mixtures and dropout, a constant rate and averaged weights."""
+    C, K = data.train.images.shape[1], len(data.class_names)
+    net = nn.Sequential(nn.Conv2d(C, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(), nn.AdaptiveAvgPool2d(4))
+    config = TrainConfig(optimizer="sgd", lr=0.05, schedule="constant", mixup=0.2, cutmix=1.0, ema=0.99, batch_size=512)
+    return net.extend([nn.Flatten(), nn.Dropout(0.2), nn.Linear(256, K)]), config
+
+
+def entry_with_a_class_of_its_own(data):
+    class Patches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.vit = ViT(recipe(data, model={"zero_head": True})[0])
+
+        def forward(self, images):
+            return self.vit(images).log_softmax(dim=1)  # harmless: the loss takes it once more, and it stays the same
+
+    return Patches(), TrainConfig(lr=2e-3, accumulate=2, warmup=0.3, epochs=100)
+
+
+def embedding_counted_by_torch(height, width, channels, patch, dim):
+    projection = torch.nn.Conv2d(channels, dim, patch, stride=patch)
+    tokens = 1 + F.unfold(torch.zeros(1, 1, height, width), patch, stride=patch).shape[-1]
+    return sum(parameter.numel() for parameter in projection.parameters()) + dim + tokens * dim
+
+
+def matrix_by_asking_the_convolution(weight):
+    rows = weight[0].numel()
+    one_hot = torch.eye(rows, dtype=weight.dtype).view(rows, *weight.shape[1:])
+    return F.conv2d(one_hot, weight, stride=weight.shape[-1]).flatten(1)
+
+
+def sequence_by_padding(tokens, cls_token, positions):
+    return F.pad(tokens, (0, 0, 1, 0)) + F.pad(cls_token, (0, 0, 0, tokens.shape[1])) + positions
+
+
+def positions_by_index(rows, columns):
+    place = torch.arange(len(rows) * len(columns))
+    return torch.cat([rows[place // len(columns)], columns[place % len(columns)]], dim=-1)
+
+
+def resized_column_by_column(table, old_grid, new_grid):
+    pictures = [column.view(1, 1, *old_grid) for column in table[1:].unbind(1)]
+    resize = torch.nn.Upsample(size=new_grid, mode="bicubic", align_corners=True)
+    return torch.cat([table[:1], torch.stack([resize(picture).flatten() for picture in pictures], dim=1)])
+
+
+def resized_by_two_matrices(table, old_grid, new_grid):
+    def weights(old, new):  # (new, old): how much each old place counts for each new one
+        line = torch.eye(old, dtype=table.dtype).view(1, old, old, 1)
+        return F.interpolate(line, size=(new, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T
+
+    down, across = (weights(old, new) for old, new in zip(old_grid, new_grid, strict=True))
+    resized = torch.einsum("ir,jc,rcd->ijd", down, across, table[1:].unflatten(0, old_grid))
+    return torch.cat([table[:1], resized.flatten(0, 1)])
+
+
+def rms_as_a_product(x, gain, eps):
+    return torch.einsum("bnd,d,bn->bnd", x, gain, (torch.einsum("bnd,bnd->bn", x, x) / x.shape[-1] + eps).rsqrt())
+
+
+def gelu_slope_by_normal(x):
+    normal = torch.distributions.Normal(torch.zeros((), dtype=x.dtype), 1)
+    return normal.cdf(x) + x * normal.log_prob(x).exp()
+
+
+def block_counted_by_torch(tokens, dim, hidden):
+    with torch.device("meta"):
+        layer = torch.nn.TransformerEncoderLayer(dim, 1, hidden)
+    layers = [p for p in layer.parameters() if p.ndim == 2]
+    linear = sum(p.numel() for p in layers)
+    return sum(p.numel() for p in layer.parameters()), tokens * (linear + 2 * tokens * dim)
+
+
+def branch_image_by_image(x, branch, keep, rate, training):
+    out = x.clone()
+    for image in range(len(x)):
+        if not training:
+            out[image] += branch[image]
+        elif keep[image]:
+            out[image] += branch[image] / (1 - rate)
+    return out
+
+
+def branch_by_where(x, branch, keep, rate, training):
+    return x + torch.where(keep.view(-1, 1, 1), branch / (1 - rate), 0.0) if training else x + branch
+
+
+def both_branches_summed(x, norm, attention, mlp):
+    return torch.stack([x, *(branch(norm(x)) for branch in (attention, mlp))]).sum(0)
+
+
+def weights_by_rows(layer):
+    found, D = {}, layer.self_attn.embed_dim
+    for kind in ("weight", "bias"):
+        stacked = getattr(layer.self_attn, f"in_proj_{kind}").detach()
+        for row, part in enumerate("qkv"):
+            found[f"attention.{part}_proj.{kind}"] = stacked[row * D : (row + 1) * D].clone()
+        pairs = {"attention.out_proj": layer.self_attn.out_proj, "mlp.fc1": layer.linear1, "mlp.fc2": layer.linear2}
+        pairs |= {"norm1": layer.norm1, "norm2": layer.norm2}
+        found |= {f"{name}.{kind}": getattr(module, kind) for name, module in pairs.items()}
+    return found
+
+
+def vit_counted_token_by_token(patches, patch_numbers, dim, depth, classes):
+    positions = sum(dim for _ in range(patches + 1))
+    linear = [(patch_numbers, dim), (dim, classes)] + depth * [*4 * [(dim, dim)], (dim, 4 * dim), (4 * dim, dim)]
+    return positions + dim + sum((n + 1) * m for n, m in linear) + (2 * depth + 1) * 2 * dim
+
+
+def scores_of_all_tokens_then_cls(tokens, gain, shift, weight, bias):
+    mean, variance = tokens.mean(2, keepdim=True), tokens.var(2, keepdim=True, correction=0)
+    normed = (tokens - mean) * torch.rsqrt(variance + 1e-6) * gain + shift
+    return torch.einsum("bnd,kd->bnk", normed, weight)[:, 0] + bias
+
+
+def vit_priced_by_products(patches, patch_numbers, dim, depth, classes):
+    N = patches + 1
+    block = [*4 * [(N, dim, dim)], (N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
+    products = [(patches, patch_numbers, dim), (1, dim, classes), *depth * block]
+    return sum(n * m * k for n, m, k in products)
+
+
+def batch_by_trying(memory, parameters, tokens, dim, depth):
+    batch = 0
+    while 4 * (4 * parameters + (batch + 1) * 16 * tokens * dim * depth) <= memory:
+        batch += 1
+    return batch
+
+
+def maps_head_by_head_without_the_keys_bias(tokens, in_proj_weight, in_proj_bias, num_heads):
+    """A key's bias adds the same to all scores of a query, so the softmax does not see it."""
+    D = tokens.shape[-1]
+    d, maps = D // num_heads, []
+    for i in range(num_heads):
+        rows, keys = slice(i * d, (i + 1) * d), slice(D + i * d, D + (i + 1) * d)
+        q = F.linear(tokens, in_proj_weight[rows], in_proj_bias[rows])
+        scores = torch.einsum("bnd,bmd->bnm", q, tokens @ in_proj_weight[keys].T) / math.sqrt(d)
+        maps.append((scores - scores.logsumexp(-1, keepdim=True)).exp())
+    return torch.stack(maps, dim=1)
+
+
+def class_picture_by_what_cls_keeps(attention, rows, columns):
+    return (attention[:, :, 0, 1:] / (1 - attention[:, :, 0, :1])).unflatten(-1, (rows, columns))
+
+
+def similar_places_by_cosine(table, columns, row, column):
+    return F.cosine_similarity(table[1:], table[1 + row * columns + column][None], dim=1).view(-1, columns)
+
+
+def overlap_above_the_last_that_fits(pictures, masks):
+    scores = []
+    for picture, mask in zip(pictures, masks, strict=True):
+        region = picture >= picture.flatten().topk(int(mask.sum())).values[-1]
+        scores.append((region & mask).sum() / (region | mask).sum())
+    return torch.stack(scores)
+
+
+ONE_MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # built outside the function that returns it
+
+
+OTHER_ROUTES = {
+    "1.1": [step_of_torch, step_in_one_product],
+    "1.2": [layers_by_recursion, layers_by_formula],
+    "1.3": [bias_by_logit, bias_without_a_gate],
+    "1.4": [torch.gru_cell, gru_with_sliced_gates],
+    "1.5": [clip_as_torch_does],
+    "1.6": [additive_with_loops],
+    "2.1": [attention_by_exponentials, fused_attention],
+    "2.2": [mask_row_by_row],
+    "2.3": [softmax_with_a_low_number_then_mask, softmax_by_hand],
+    "2.4": [scores_by_einsum],
+    "2.5": [jacobian_by_rows],
+    "2.6": [chunks_joined_by_logsumexp],
+    "3.1": [parameters_of_torch],
+    "3.2": [shift_by_filling, shift_by_rolling],
+    "3.3": [heads_by_slices, heads_of_torch],
+    "3.4": [flops_factored, flops_by_products],
+    "3.5": [greedy_with_lists, greedy_into_a_table],
+    "3.6": [mirror_on_a_parabola, mirror_on_half_a_circle],
+    "4.1": [field_from_the_end, field_by_gradient],
+    "4.2": [dense_by_asking_the_convolution, dense_by_einsum],
+    "4.3": [error_by_indexing],
+    "4.4": [gates_by_convolutions],
+    "4.5": [iou_of_torchvision, iou_axis_by_axis],
+    "4.6": [heads_by_rows_and_columns],
+    "5.1": [count_in_one_line],
+    "5.2": [unpatchify_with_loops, unpatchify_with_fold],
+    "5.3": [box_with_modulo],
+    "5.4": [pad_with_zeros],
+    "5.5": [patches_with_loops],
+    "6.1": [embedding_counted_by_torch],
+    "6.2": [matrix_by_asking_the_convolution],
+    "6.3": [sequence_by_padding],
+    "6.4": [positions_by_index],
+    "6.5": [resized_column_by_column, resized_by_two_matrices],
+    "7.1": [rms_as_a_product],
+    "7.2": [gelu_slope_by_normal],
+    "7.3": [block_counted_by_torch],
+    "7.4": [branch_image_by_image, branch_by_where],
+    "7.5": [both_branches_summed],
+    "7.6": [weights_by_rows],
+    "8.1": [vit_counted_token_by_token],
+    "8.2": [scores_of_all_tokens_then_cls],
+    "8.3": [vit_priced_by_products],
+    "8.4": [batch_by_trying],
+    "8.5": [maps_head_by_head_without_the_keys_bias],
+    "9.2": [loss_by_hand],
+    "9.3": [split_by_name],
+    "9.4": [training_macs_by_products, training_macs_by_torch],
+    "9.5": [
+        mean_of_the_patches_scores,
+        mean_without_a_gradient,
+        mean_piece_by_piece,
+        mean_through_the_models_own_head,
+    ],
+    "9.6": [
+        entry_smaller_and_faster,
+        entry_with_the_books_model_at_another_rate,
+        entry_with_the_hybrid,
+        entry_with_a_cnn,
+        entry_with_a_class_of_its_own,
+    ],
+    "10.1": [class_picture_by_what_cls_keeps],
+    "10.2": [similar_places_by_cosine],
+    "10.6": [overlap_above_the_last_that_fits],
+}
+
+
+@pytest.mark.parametrize(("exercise_id", "answer"), [(key, one) for key, many in OTHER_ROUTES.items() for one in many])
+def test_other_right_answers_pass(exercise_id, answer, line):
+    assert line(exercise_id, answer).startswith(f"Exercise {exercise_id}: passed (")
+
+
+# Wrong answers that are no single known mistake: the message has to say what is wrong all the same. -------------------
+
+
+def every_parameter_twice(model):
+    return list(model.parameters()) * 2, []
+
+
+def parameters_in_both(model):
+    decay, no_decay = split_by_name(model)
+    return decay, no_decay + decay[:1]
+
+
+def names_and_parameters(model):
+    return list(model.named_parameters()), []
+
+
+def a_filter(model):
+    return filter(lambda p: p.ndim >= 2, model.parameters()), []
+
+
+def head_forgotten(model):
+    decay, no_decay = split_by_name(model)
+    return [p for p in decay if p is not model.head.weight], no_decay
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (every_parameter_twice, "`cls_token` is in decay 2 times, expected once"),
+        (parameters_in_both, "`patch_embed.proj.weight` is in no_decay, but should be in decay"),
+        (names_and_parameters, "decay holds a value of type tuple that is not a parameter of the model"),
+        (a_filter, "decay is a value of type filter, expected a list: it can be read only once, and then it is empty"),
+        (head_forgotten, "`head.weight` is in neither list"),
+        (
+            lambda model: list(model.parameters()),
+            "returned a value of type list, expected a pair of lists (decay, no_decay)",
+        ),
+        (lambda model: None, "returned None; did you forget `return`?"),
+        (lambda model: model.head.requires_grad_(False) and split_by_name(model), "in place"),
+    ],
+)
+def test_wrong_parameter_lists(answer, text, line):
+    assert text in line("9.3", answer)
+
+
+@pytest.mark.parametrize(
+    ("exercise_id", "answer", "hint"),
+    [
+        ("1.1", lambda x, h, W, U, b: step_of_torch(x, h, W, U, b).squeeze(), "wrong for a batch of one (B = 1) only"),
+        ("1.1", lambda x, h, W, U, b: h.copy_(step_of_torch(x, h, W, U, b)), "changes its input `h` in place"),
+        ("1.1", lambda x, h, W, U, b: torch.rnn_tanh_cell(x, h, W, U, b, b), "b is added twice"),
+        ("1.2", lambda N, k, dilated: float(layers_by_formula(N, k, dilated)), "the float 4.0, expected the int 4"),
+        ("1.3", lambda steps: torch.tensor(bias_by_logit(steps)), "`math` instead of `torch`"),
+        ("1.3", lambda steps: math.log(0.5) / steps, "this is log f"),
+        ("1.4", lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, b + c), "c is added outside the bracket"),
+        ("1.4", lambda x, h, W, U, b, c: gru_with_sliced_gates(x, h, W, U, b, c)[0], None),
+        ("1.5", lambda a, b, max_norm: clip_as_torch_does(a, b, max_norm)[0], "expected a pair of tensors"),
+        ("1.5", lambda a, b, max_norm: (a / 2, b / 2), None),
+        ("1.6", lambda *args: additive_with_loops(*args).detach(), "no gradient flows back to `q`"),
+        ("1.6", lambda q, k, v, W, U, w: scores_by_einsum(q, k, W, U, w).softmax(dim=-1), None),
+        ("2.1", lambda *args: fused_attention(*args).squeeze(0), "wrong for a batch of one (B = 1) only"),
+        ("2.1", lambda *args: fused_attention(*args)[:1], "right for a batch of one (B = 1) only"),
+        (
+            "2.2",
+            lambda lengths, count: mask_row_by_row(lengths, count).int(),
+            "dtype torch.int32 instead of torch.bool",
+        ),
+        ("2.2", lambda lengths, count: mask_row_by_row(lengths, count) & mask_row_by_row(lengths, count).mT, None),
+        ("2.3", lambda scores, mask: torch.where(mask, scores.softmax(dim=-1), 0.0), "set to 0 after the softmax"),
+        ("2.3", lambda scores, mask: softmax_by_hand(scores.masked_fill_(~mask, 0.0), mask), "`scores` in place"),
+        ("2.4", lambda *args: scores_by_einsum(*args).mean(dim=0, keepdim=True), "right for a batch of one"),
+        ("2.4", lambda q, k, W, U, w: scores_by_einsum(q, k, W, U, w.abs()), None),
+        ("2.5", lambda weights: jacobian_by_rows(weights).mT * 2, None),
+        ("2.5", lambda weights: jacobian_by_rows(weights).sum(dim=-1), None),
+        ("2.6", lambda q, k, v, size: chunks_joined_by_logsumexp(q, k[:-1], v[:-1], size), None),
+        ("2.6", lambda q, k, v, size: v[(q @ k.T).argmax(dim=1)], None),
+        ("5.1", lambda height, width, patch: height * width / patch, "HW is divided by P once"),
+        ("5.1", lambda height, width, patch: height * width / patch**2, "`/` always gives a float"),
+        ("5.1", lambda height, width, patch: -(-height // patch) * -(-width // patch), "rounding up counts a part"),
+        (
+            "5.1",
+            lambda height, width, patch: None if height % patch or width % patch else height * width // patch**2,
+            "raise the error, do not return it",
+        ),
+        ("5.3", lambda index, width, patch: list(box_with_modulo(index, width, patch)[::-1]), None),
+        (
+            "5.4",
+            lambda images, patch: F.pad(images, (0, -images.shape[2] % patch, 0, -images.shape[3] % patch)),
+            "swapped",
+        ),
+        ("9.1", lambda step, total, warm, peak: torch.tensor(peak), "`math` instead of `torch`"),
+        (
+            "9.4",
+            lambda side, patch, dim, depth: 3.0 * depth * 12 * (side // patch) ** 2 * dim**2,
+            "attention is missing",
+        ),
+        (
+            "9.4",
+            lambda side, patch, dim, depth: training_macs_by_products(side, patch, dim, depth) / 1,
+            "`/` always gives",
+        ),
+        ("9.4", lambda side, patch, dim, depth: side * patch * dim * depth, None),
+        ("9.5", lambda model, images: model(images), "this reads CLS"),
+        ("9.5", lambda model, images: mean_piece_by_piece(model, images).squeeze(), "wrong for a batch of one"),
+        ("9.5", lambda model, images: model.head(model.encode(images)[:, 1:].median(dim=1).values), None),
+        ("9.5", lambda model, images: model.requires_grad_(False) and mean_piece_by_piece(model, images), "in place"),
+        (
+            "9.6",
+            lambda data: (ViT(recipe(data, train={"lr": 50.0})[0]), recipe(data, train={"lr": 50.0})[1]),
+            "a tenth",
+        ),
+        ("9.6", lambda data: (ViT(recipe(data)[0]), recipe(data, train={"epochs": 3, "seed": 7})[1]), "saves time"),
+        ("9.6", lambda data: (ViT(recipe(data)[0]), recipe(data, augment={"flip": True})[1]), "`flip=data.flip`"),
+        ("9.6", lambda data: ViT(recipe(data)[0]), "the recipe is missing"),
+        ("9.6", lambda data: recipe(data)[::-1], "the wrong way round"),
+        ("9.6", lambda data: (entry_with_a_cnn(data)[0].append(nn.Softmax(1)), TrainConfig()), "softmax inside"),
+        ("9.6", lambda data: (entry_with_a_cnn(data)[0], {"lr": 1e-3}), None),
+        ("9.6", lambda data: (ONE_MODEL, TrainConfig()), "built once"),
+        ("9.6", lambda data: (ONE_MODEL[1:], TrainConfig()), None),
+    ],
+)
+def test_variants_of_known_mistakes(exercise_id, answer, hint, line):
+    """The same slip in another type is still named; something else is not taken for a known one."""
+    text = line(exercise_id, answer)
+    assert text.startswith(f"Exercise {exercise_id}: not yet: ")
+    assert (hint in text) if hint else ("likely slip" not in text)

@@ -1,0 +1,104 @@
+"""What the processes of test_distributed.py run, under torchrun: `distributed_worker.py TASK FOLDER`."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+from vitedu.data import Dataset, Split
+from vitedu.train import TrainConfig, TrainingLoop, fit
+from vitedu.train.distributed import local_gradient, processes, rank, restarts, shard, share, together, world
+from vitedu.vit import ViT, ViTConfig
+
+CONFIG = ViTConfig(image_size=8, patch_size=4, in_channels=1, num_classes=3, dim=16, depth=2, num_heads=2)
+EPOCHS, BATCH = 3, 16  # the batch of one process of two
+
+
+def noise(count: int, seed: int) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    pixels = torch.randint(256, (count, 1, 8, 8), generator=generator, dtype=torch.uint8)
+    return Split(pixels, torch.randint(3, (count,), generator=generator))
+
+
+def data() -> Dataset:
+    return Dataset("noise", "made by a test", ("a", "b", "c"), noise(80, 0), noise(31, 1), noise(10, 2), flip=False)
+
+
+def model() -> ViT:
+    torch.manual_seed(0)
+    return ViT(CONFIG)
+
+
+def train(out: Path | None, device: torch.device, batch_size: int = BATCH, **changes) -> tuple[ViT, list[dict]]:
+    trained = model()
+    resume = out is not None and (out / "checkpoint.json").exists()
+    # Not AdamW: it blows the rounding error of a gradient that is 0, that of the keys' biases, up to a whole step.
+    config = TrainConfig(EPOCHS, batch_size, "sgd", lr=0.05, ema=0.9, **changes)
+    return trained, fit(trained, data(), config, out=out, resume=resume, device=device, shown=False)
+
+
+def die_once(out: Path) -> None:
+    """The second process kills itself in the second epoch of its first life."""
+    real = TrainingLoop.epoch
+
+    def epoch(self, split, number, progress):
+        if number == 2 and rank() == 1 and not restarts():
+            os.kill(os.getpid(), signal.SIGKILL)
+        if rank() == 0:
+            with (out / "epochs.txt").open("a") as file:
+                file.write(f"{number} ")
+        return real(self, split, number, progress)
+
+    TrainingLoop.epoch = epoch
+
+
+def train_sharded(device: torch.device, sharded: bool) -> dict:
+    """Three steps of gradient descent, its gradient averaged over the processes, and how much of the model is here."""
+    network = model()
+    if sharded:
+        shard(network)
+    held = sum((p.to_local() if sharded else p).numel() for p in network.parameters())
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
+    images, labels = noise(8, 5).images.float() / 255, noise(8, 5).labels
+    losses = []
+    for _ in range(3):
+        mine = slice(None) if not sharded else slice(rank(), None, world())
+        loss = torch.nn.functional.cross_entropy(network(images[mine]), labels[mine])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    weights = {key: (p.full_tensor() if sharded else p).detach() for key, p in network.named_parameters()}
+    return {"weights": weights, "held": held, "losses": losses}
+
+
+def add_up(device: torch.device) -> dict:
+    """The gradient after a backward pass for oneself, and after a second one together with the others."""
+    network, found = together(model().to(device)), {}
+    for name, alone in (("own", True), ("shared", False)):
+        mine = noise(4, 10 + rank())
+        with local_gradient(network, alone):
+            torch.nn.functional.cross_entropy(network(mine.images.float() / 255), mine.labels).backward()
+        found[name] = network.module.head.weight.grad.clone()
+    return found
+
+
+def main(task: str, folder: Path) -> None:
+    with processes() as device:
+        if task == "shard":
+            found = train_sharded(device, sharded=True)
+        elif task == "parts":
+            trained, history = train(None, device, accumulate=3, recompute=True)
+            found = {"weights": trained.state_dict(), "history": history, **add_up(device)}
+        else:
+            if task == "die":
+                die_once(folder)
+            trained, history = train(folder / "run", device)
+            found = {"weights": trained.state_dict(), "history": history}
+        torch.save({"world": world(), "shares": share(torch.arange(7)), **found}, folder / f"{rank()}.pt")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,169 @@
+"""`python -m vitedu.train`: runs, resumes, refuses, and survives being killed."""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vitedu.data import load
+from vitedu.train.checkpoint import STATE_FILE, load_checkpoint, read_state
+from vitedu.train.cli import RESULT_FILE, build_model, build_parser, configs, main, new_run, read_run
+from vitedu.train.recipes import RECIPES
+from vitedu.vit import ViT
+
+SMALL = [
+    "--data",
+    "digits",
+    "--dim",
+    "16",
+    "--depth",
+    "1",
+    "--num-heads",
+    "1",
+    "--patch-size",
+    "4",
+    "--batch-size",
+    "256",
+]
+
+
+def tensors(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(out / read_state(out)["tensors"])
+
+
+def test_a_run_leaves_its_settings_its_checkpoint_and_its_result(tmp_path, capsys):
+    assert main([*SMALL, "--epochs", "2", "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().out
+    assert "digits" in said
+    assert "epoch 2/2" in said
+    result = json.loads((tmp_path / "a" / RESULT_FILE).read_text())
+    assert f"test accuracy {100 * result['test_accuracy']:.2f} % after 2 epochs" in said
+    assert len(result["history"]) == 2
+    assert read_run(tmp_path / "a")["model"]["dim"] == 16
+
+
+def test_every_option_reaches_its_config():
+    given = ["--drop-path", "0.2", "--pool", "mean", "--lr", "0.5", "--erase", "0.25", "--flip", "--seed", "3"]
+    args = build_parser().parse_args([*SMALL, *given])
+    model, train = configs(json.loads(json.dumps(new_run(args, load("digits", quiet=True)))))
+    assert (model.drop_path, model.pool, model.patch_size) == (0.2, "mean", 4)
+    assert (train.lr, train.seed, train.augment.erase, train.augment.flip) == (0.5, 3, 0.25, True)
+
+
+def test_what_is_left_out_comes_from_the_recipe():
+    args = build_parser().parse_args(["--data", "digits"])
+    model, train = configs(new_run(args, load("digits", quiet=True)))
+    for part, config in (("model", model), ("train", train), ("augment", train.augment)):
+        for name, value in RECIPES["digits"].get(part, {}).items():
+            assert getattr(config, name) == value, name
+    assert (model.image_size, model.in_channels, model.num_classes) == ((8, 8), 1, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--data", "no-such-set"], "no-such-set"),
+        (["--resume", "no-such-run"], "start a run there"),
+        (["--data", "digits", "--patch-size", "3"], "image side 8 is not divisible by patch side 3"),
+        (["--data", "digits", "--lr", "0"], "lr is 0.0"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_status_2(arguments, says, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert says in error
+    assert len(error.splitlines()) == 1
+
+
+def test_training_on_the_validation_images_says_so(capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr("vitedu.train.cli.fit", lambda *_, train, **__: seen.append(len(train)) or [])
+    assert main([*SMALL, "--train-on-val"]) == main(SMALL) == 0
+    assert seen == [1257 + 180, 1257]
+    assert capsys.readouterr().out.count("no forecast") == 1
+
+
+def test_a_second_run_does_not_overwrite_the_first(tmp_path, capsys):
+    assert main([*SMALL, "--epochs", "1", "--out", str(tmp_path)]) == 0
+    before = (tmp_path / STATE_FILE).read_bytes()
+    assert main([*SMALL, "--epochs", "1", "--out", str(tmp_path)]) == 2
+    assert f"continue it with --resume {tmp_path}" in capsys.readouterr().err
+    assert (tmp_path / STATE_FILE).read_bytes() == before
+
+
+def test_the_module_runs_from_the_shell(tmp_path):
+    command = [sys.executable, "-m", "vitedu.train", *SMALL, "--epochs", "1"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy" in done.stdout
+    assert not list(tmp_path.iterdir())  # without --out nothing is written
+
+
+def quiet_main(arguments: list[str]) -> None:
+    torch.set_num_threads(1)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        raise SystemExit(main(arguments))
+
+
+def test_killed_twenty_times_at_random_moments_it_always_goes_on(tmp_path):
+    """SIGKILL leaves no time to tidy up. Afterwards there is no torn file, and the result is that of a quiet run."""
+    kills, epochs = 20, 90
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["vitedu.train.cli", "sklearn.datasets"])
+    run, quiet = tmp_path / "killed", tmp_path / "quiet"
+    moments = random.Random()  # not seeded: another set of moments each time
+
+    def start(arguments: list[str]):
+        process = context.Process(target=quiet_main, args=(arguments,))
+        process.start()
+        return process
+
+    first = [*SMALL, "--epochs", str(epochs), "--dropout", "0.1", "--crop", "1"]
+    arguments, killed, reached = [*first, "--out", str(run)], 0, [0]
+    process = start(arguments)
+    while not (run / "run.json").exists():  # training has not begun before that
+        time.sleep(0.01)
+    while killed < kills:
+        time.sleep(moments.uniform(0.02, 0.5))
+        process.kill()
+        process.join()
+        killed += process.exitcode == -signal.SIGKILL
+        if (run / STATE_FILE).exists():
+            model = ViT(configs(read_run(run))[0])
+            reached.append(load_checkpoint(run, model)["epoch"])  # raises if torn
+            assert reached[-1] >= reached[-2]
+        if reached[-1] == epochs:
+            break
+        process = start(["--resume", str(run)])
+    process.kill()
+    process.join()
+    assert killed >= kills, f"the run ended after {killed} kills; give it more epochs"
+    for arguments in (["--resume", str(run)], [*first, "--out", str(quiet)]):
+        process = start(arguments)
+        process.join()
+        assert process.exitcode == 0
+    resumed, whole = tensors(run), tensors(quiet)
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+
+
+def test_a_hybrid_run_trains_both_parts_and_comes_back_from_its_settings(tmp_path):
+    assert main([*SMALL, "--epochs", "1", "--hybrid", "--out", str(tmp_path)]) == 0
+    model = build_model(read_run(tmp_path))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    load_checkpoint(tmp_path, model)  # raises if a name or a shape differs
+    moved = {name.split(".")[0] for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
+    assert moved == {"cnn", "vit"}

@@ -1,0 +1,10 @@
+"""Models that somebody has trained: the book's own, which ship with it, and those that others published.
+
+`load(name)` gives one of the book's, ready to use; `load_torchvision` and `load_timm` make a `ViT` of published
+weights.
+"""
+
+from vitedu.pretrained.convert import load_timm, load_torchvision
+from vitedu.pretrained.store import WEIGHTS, available, describe, load, save
+
+__all__ = ["WEIGHTS", "available", "describe", "load", "load_timm", "load_torchvision", "save"]

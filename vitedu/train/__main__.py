@@ -1,0 +1,3 @@
+from vitedu.train.cli import main
+
+raise SystemExit(main())

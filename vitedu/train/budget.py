@@ -1,0 +1,67 @@
+"""Training for a given time instead of a given number of epochs, so that recipes can be compared at equal time."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from vitedu.data import Split
+from vitedu.train.loop import TrainingLoop, seeded
+
+
+def steps_for(
+    loop: TrainingLoop, train: Split, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[float]:
+    """Take steps until `seconds` are spent; the schedule follows the time, so that it ends when the time does.
+
+    Only the steps count: what the caller does between them, such as an evaluation, is free.
+
+    Args:
+        loop: the model with its recipe. Of `config.epochs` only the fineness of the schedule remains.
+        train: the images to learn from, on the device of the loop.
+        seconds: how long.
+        clock: what tells the time, in seconds. On one thread `time.process_time` is untouched by other programs.
+
+    Yields:
+        The seconds spent, after each step.
+
+    Raises:
+        ValueError: no time at all.
+    """
+    if seconds <= 0:
+        raise ValueError(f"{seconds} seconds leave no time for a step; give it some")
+    spent, step, batches = 0.0, 0, iter(())
+    while spent < seconds:
+        loop.model.train()  # an evaluation since the last step may have ended in the other mode
+        began = clock()
+        with seeded(loop.config.seed, step, loop.device):
+            chosen = next(batches, None)
+            if chosen is None:  # every image once, then all of them again in another order
+                batches = iter(torch.randperm(len(train.labels)).to(loop.device).split(loop.config.batch_size))
+                chosen = next(batches)
+            loop.set_learning_rate(int(spent / seconds * loop.total_steps))
+            loop.step(train.images[chosen], train.labels[chosen])
+        if loop.device.type == "cuda":
+            torch.cuda.synchronize(loop.device)  # a GPU only takes orders: wait until they are carried out
+        spent, step = spent + clock() - began, step + 1
+        yield spent
+
+
+def train_in_turns(
+    loops: list[TrainingLoop], train: Split, seconds: float, clock: Callable[[], float] = time.perf_counter
+) -> list[tuple[int, float]]:
+    """Train all for `seconds` each: a step of the one that has used least, so that a busy machine slows all alike.
+
+    Returns:
+        The steps that each has taken, and the seconds they took. Arguments are those of `steps_for`.
+    """
+    running = {index: steps_for(loop, train, seconds, clock) for index, loop in enumerate(loops)}
+    used = [(0, 0.0)] * len(loops)
+    while running:
+        index = min(running, key=lambda i: used[i][1])
+        spent = next(running[index], None)
+        if spent is None:
+            del running[index]
+        else:
+            used[index] = used[index][0] + 1, spent
+    return used

@@ -1,0 +1,115 @@
+"""Training a model from its first epoch to its last, and measuring it."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vitedu.data import Dataset, Split, normalise
+from vitedu.device import amp_dtype, autocast, pick_device
+from vitedu.train.config import TrainConfig
+from vitedu.train.distributed import rank, share, total, world
+from vitedu.train.loop import TrainingLoop, width_of
+from vitedu.train.progress import Progress
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model makes of a split: mean cross-entropy in nats, share right, and the scores (N, K) behind both."""
+
+    loss: float
+    accuracy: float
+    logits: Tensor
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, split: Split, data: Dataset, batch_size: int = 500) -> Evaluation:
+    """Run `model` over a split of `data` in evaluation mode, without augmentation; its mode is restored afterwards."""
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    with autocast(device, amp_dtype(device, width_of(model))):
+        batches = [normalise(images.to(device), data.mean, data.std) for images in split.images.split(batch_size)]
+        logits = torch.cat([model(images).float().cpu() for images in batches])  # (N, K)
+    model.train(was_training)
+    labels = split.labels.cpu()
+    return Evaluation(
+        F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item(), logits
+    )
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset,
+    config: TrainConfig,
+    train: Split | None = None,
+    validate: Split | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    device: torch.device | None = None,
+    shown: bool = True,
+) -> list[dict]:
+    """Train `model` in place and return its history, one record per epoch.
+
+    With a moving average (`config.ema`) its weights are what is evaluated, and what the model has at the end.
+
+    Args:
+        data: gives mean, std and, by default, the splits.
+        train: images to learn from; `data.train` if None.
+        validate: images to evaluate on after each epoch; `data.val` if None.
+        out: folder for a checkpoint after each epoch; None keeps nothing.
+        resume: continue from the checkpoint in `out`. The result equals that of an uninterrupted run, bit by bit.
+        device: where to train; the GPU if there is one.
+        shown: whether to print a line per epoch (the first of several processes does).
+
+    Returns:
+        [{"epoch": 1, "train_loss", "loss", "accuracy", "lr", "seconds"}, ...]; losses in nats, accuracy as a share.
+
+    Raises:
+        ValueError: `resume` without `out`.
+        CheckpointError: nothing to resume, or it is damaged.
+    """
+    if resume and out is None:
+        raise ValueError("resume needs out, the folder that holds the checkpoint")
+    device = device or pick_device()
+    model.to(device)
+    train = (data.train if train is None else train).to(device)
+    validate = data.val if validate is None else validate
+    loop = TrainingLoop(model, data, config, len(train.labels), device)
+    history = loop.restore(out) if resume else []
+    progress = Progress(config.epochs, shown and rank() == 0)
+    start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        train_loss = loop.epoch(train, epoch, progress)
+        loss, accuracy = evaluate_together(loop.kept, validate, data)
+        history.append(
+            {
+                "epoch": epoch,
+                "train_loss": train_loss,
+                "loss": loss,
+                "accuracy": accuracy,
+                "lr": loop.lr,
+                "seconds": time.perf_counter() - start,
+            }
+        )
+        progress.epoch(history[-1])
+        if out is not None:
+            loop.save(out, history)
+    if loop.average:
+        model.load_state_dict(loop.kept.state_dict())
+    return history
+
+
+def evaluate_together(model: nn.Module, split: Split, data: Dataset) -> tuple[float, float]:
+    """Mean cross-entropy in nats and share right, each process running its share of the split."""
+    if world() == 1:
+        result = evaluate(model, split, data)
+        return result.loss, result.accuracy
+    mine = Split(share(split.images), share(split.labels))
+    result, count = evaluate(model, mine, data), len(mine.labels)
+    device = next(model.parameters()).device
+    sums = total(torch.tensor([result.loss * count, result.accuracy * count, count], device=device))
+    return (sums[0] / sums[2]).item(), (sums[1] / sums[2]).item()
