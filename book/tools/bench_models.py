@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from vitedu.cost import vit_macs
 from vitedu.device import describe_device, pick_device
 from vitedu.pretrained.convert import TIMM, TORCHVISION
-from vitedu.pretrained.state_dict import Published
+from vitedu.pretrained.state_dict import PublishedWeights
 from vitedu.vit import ViT, ViTConfig, preset
 
 SIZES: dict[str, tuple[ViTConfig, int]] = {  # what is timed, and in batches of how many images
@@ -97,7 +97,7 @@ def models(config: ViTConfig) -> dict[str, nn.Module]:
 
 def give_weights(model: nn.Module, ours: ViT, names: dict[str, str]) -> None:
     """Our weights to a published model: the loader's names, and queries, keys and values stacked again."""
-    published = Published(model.state_dict(), names)
+    published = PublishedWeights(model.state_dict(), names)
     gathered: dict[str, list[Tensor]] = {}
     for name, value in ours.state_dict().items():
         gathered.setdefault(published.name(name), []).append(value)

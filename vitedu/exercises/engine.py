@@ -3,8 +3,9 @@
 from typing import Any
 
 from vitedu.exercises.compare import short
+from vitedu.exercises.exercise import chapter_exercises
 from vitedu.exercises.limits import TimeLimit, run_limited
-from vitedu.exercises.registry import CHAPTERS, all_exercises, chapter_exercises
+from vitedu.exercises.registry import CHAPTERS, all_exercises
 from vitedu.exercises.state import global_state_kept
 from vitedu.exercises.trial import Trial
 from vitedu.exercises.wording import name_error, not_yet

@@ -1,5 +1,6 @@
 """What an exercise is made of: inputs, a reference, known mistakes, and a way to say what differs."""
 
+import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -49,6 +50,10 @@ TRAITS = {
 }
 
 
+# What a task may ask for beyond the right values: float64 in, float64 out; gradients that flow to the inputs.
+DEMANDS = ("double", "gradient")
+
+
 @dataclass(frozen=True)
 class Mistake:
     """A wrong answer that readers give, as code, and the hint for it: a phrase that says what happened."""
@@ -78,6 +83,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     difference: Callable[[Any, Any], str | None] = compare.tensors
     simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned
+    demands: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> list[str]:
@@ -97,6 +103,59 @@ def _name_value(name: str, value: Any) -> str:
         return f"{name} = {value}"
     usual = (torch.float32, torch.int64)
     return f"{name} {tuple(value.shape)}" + ("" if value.dtype in usual else f" {str(value.dtype)[6:]}")
+
+
+_REGISTER: dict[str, Exercise] = {}
+
+
+def exercise(
+    id: str,
+    reference: Answer,
+    cases: Callable[[], list[Case]],
+    mistakes: dict[str, Answer],
+    difference: Callable[[Any, Any], str | None] = compare.tensors,
+    simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned,
+    demands: tuple[str, ...] = (),
+) -> Exercise:
+    """Make an exercise and enter it into the register; `mistakes` is a table {hint: wrong answer}.
+
+    `demands` names what the task in the notebook asks for beyond the values, of `DEMANDS`; whatever of them it does not
+    ask for is tried too, and an answer that lacks it passes with a remark.
+    """
+    table = tuple(Mistake(hint, answer) for hint, answer in mistakes.items())
+    made = Exercise(id, "", reference, cases, table, difference, simplify, demands)
+    _REGISTER[id] = made
+    return made
+
+
+def chapter_exercises(chapter: int) -> dict[str, Exercise]:
+    """The exercises of a chapter by id, in order; its module is imported when it is first asked for."""
+    module = importlib.import_module(f"vitedu.exercises.chapter{chapter:02}")
+    if hasattr(module, "EXERCISES"):  # not yet converted
+        return module.EXERCISES
+    return {id: made for id, made in _REGISTER.items() if id.startswith(f"{chapter}.")}
+
+
+def on(*inputs: tuple, raises: type[Exception] | None = None, gradient: bool = False) -> list[Case]:
+    """A case for each tuple of arguments."""
+    return [Case(args, raises=raises, gradient=gradient) for args in inputs]
+
+
+def image_case(batch: int, channels: int, height: int, width: int, *args: Any, dtype=torch.float32, **options) -> Case:
+    """A case whose first argument is images (B, C, H, W) of distinct numbers, with their traits."""
+    images = distinct(batch, channels, height, width, dtype=dtype)
+    return Case((images, *args), traits=image_traits(batch, channels, height, width), **options)
+
+
+def refusing(when: Callable[..., Any], answer: Answer, error: type[Exception] = ValueError) -> Answer:
+    """The answer, but with an error on the inputs for which `when` holds."""
+
+    def refuses_some(*args: Any) -> Any:
+        if when(*args):
+            raise error("refused")
+        return answer(*args)
+
+    return refuses_some
 
 
 def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
