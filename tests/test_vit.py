@@ -218,7 +218,7 @@ def test_a_config_is_frozen_and_can_be_changed_by_copy():
         ({"image_size": 0}, "size 0 is not a positive whole number"),
         ({"dim": 18}, "dim 18 is not divisible by num_heads 4; choose dim = h·d, d whole"),
         ({"depth": 0}, "depth is 0; it has to be at least 1"),
-        ({"representation_size": -1}, "representation_size is -1; use 0 for none, or the width D"),
+        ({"representation_size": -1}, "representation_size is -1; it has to be at least 0"),
         ({"num_classes": 0}, "num_classes is 0; it has to be at least 1"),
         ({"in_channels": -1}, "in_channels is -1; it has to be at least 1"),
         ({"dim": 0}, "dim is 0; it has to be at least 1"),

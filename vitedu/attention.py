@@ -62,7 +62,15 @@ def check_mask(mask: Tensor | None) -> None:
         raise ValueError(f"mask has {mask.ndim} axis, expected at least 2 (N, S); add one with mask[None]")
 
 
-class MultiHeadAttention(nn.Module):
+class Attention(nn.Module):
+    """A layer that tells its weights, for `vitedu.capture`: (B, h, N, S), from the arguments of `forward`."""
+
+    def weights(self, *args: Tensor | None, **kwargs: Tensor | None) -> Tensor:
+        """The weights that `forward` would use, by the explicit softmax and before dropout, (B, h, N, S)."""
+        raise NotImplementedError
+
+
+class MultiHeadAttention(Attention):
     """`h` attentions side by side on slices of width d = D / h, then one linear map that mixes them.
 
     Input (B, N, D), output (B, N, D). With `context` (B, S, D) keys and values come from there (cross-attention).
@@ -75,6 +83,11 @@ class MultiHeadAttention(nn.Module):
 
     Raises:
         ValueError: D is not divisible by h, or h is below 1.
+
+    >>> attention = MultiHeadAttention(dim=8, num_heads=2)
+    >>> x = torch.zeros(1, 5, 8)
+    >>> attention(x).shape, attention.weights(x).shape
+    (torch.Size([1, 5, 8]), torch.Size([1, 2, 5, 5]))
     """
 
     def __init__(self, dim: int, num_heads: int, bias: bool = True, dropout: float = 0.0):
@@ -102,6 +115,12 @@ class MultiHeadAttention(nn.Module):
         # The fused kernel: the same numbers as `scaled_dot_product_attention` above, without storing (N, S) weights.
         heads = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout)  # (B, h, N, d)
         return self.out_proj(heads.transpose(1, 2).flatten(2))  # (B, N, D)
+
+    def weights(self, x: Tensor, context: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """The same arguments -> what each query gives to each key, (B, h, N, S)."""
+        q = self.split_heads(self.q_proj(x))  #                                 (B, h, N, d)
+        k = self.split_heads(self.k_proj(x if context is None else context))  # (B, h, S, d)
+        return scaled_dot_product_attention(q, k, k, mask)[1]  #                (B, h, N, S)
 
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, N, D) -> (B, h, N, d): head i sees the i-th slice of width d."""

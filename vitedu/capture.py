@@ -4,16 +4,16 @@ Both are context managers that hang hooks on the layers and take them away again
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
+from vitedu.attention import Attention
 from vitedu.block import Stack
 
-ATTENTION = (MultiHeadAttention, nn.MultiheadAttention)  # the book's, and PyTorch's, of which torchvision's ViT is made
+Look = Callable[..., Tensor]  # (layer, args, kwargs) or, after the layer has run, (layer, args, kwargs, output)
 
 
 @contextmanager
@@ -25,24 +25,31 @@ def capture_attention(model: nn.Module) -> Iterator[list[Tensor]]:
     uncompiled inside the `with`, because code that was compiled before the hooks came would pass them by.
 
     Args:
-        model: anything made of the book's `MultiHeadAttention` or of `nn.MultiheadAttention`: the book's `ViT`,
-            torchvision's, or one of their blocks; compiled or not, in training or in evaluation mode.
+        model: anything made of the book's attention layers or of `nn.MultiheadAttention`: the book's `ViT`, `DETR` or
+            BoTNet, torchvision's, or one of their blocks; compiled or not, in training or in evaluation mode.
 
     Yields:
-        One map (B, h, N, S) for each attention layer, in the order in which they ran; N and S count the class token.
+        One map (B, h, N, S) for each call of an attention layer, in the order in which they ran; N and S count the
+        class token. A layer that runs several times in a pass has several; what is computed again in the backward pass
+        has none.
 
     Raises:
         ValueError: the model has no attention layer of these kinds.
+
+    >>> from vitedu.vit import ViT, ViTConfig
+    >>> model = ViT(ViTConfig(image_size=8, patch_size=4, dim=8, depth=2, num_heads=2))
+    >>> with capture_attention(model) as maps:
+    ...     scores = model(torch.zeros(1, 3, 8, 8))
+    >>> len(maps), maps[0].shape
+    (2, torch.Size([1, 2, 5, 5]))
     """
-    layers = [module for module in model.modules() if isinstance(module, ATTENTION)]
+    layers = [module for module in model.modules() if isinstance(module, (Attention, nn.MultiheadAttention))]
     if not layers:
-        kinds = " and ".join(f"{kind.__module__.split('.')[0]}'s {kind.__name__}" for kind in ATTENTION)
-        raise ValueError(f"{type(model).__name__} has 0 attention layers of the kinds that are known, {kinds}")
-
-    def weights(layer: nn.Module, args: tuple, kwargs: dict) -> Tensor:
-        return (_weights if isinstance(layer, MultiHeadAttention) else _weights_of_torchs)(layer, args, kwargs)
-
-    with _record(layers, weights) as maps:
+        raise ValueError(
+            f"{type(model).__name__} has 0 attention layers of the kinds that are known: those of vitedu, which have a "
+            "method `weights`, and torch's MultiheadAttention"
+        )
+    with _recorded(model, before=[(layer, _weights) for layer in layers]) as maps:
         yield maps
 
 
@@ -52,48 +59,65 @@ def capture_tokens(model: nn.Module) -> Iterator[list[Tensor]]:
 
     Yields:
         z_0, … z_L, each (B, N, D) with CLS counted: what enters the first block, and what leaves every block. With
-        pre-norm the last is the residual stream before the encoder's LayerNorm.
+        pre-norm the last is the residual stream before the encoder's LayerNorm. Of a model of several stages, z_0, …
+        z_L of each, one stage after the other.
 
     Raises:
-        ValueError: the model has no stack of the book's encoder blocks, or more than one.
+        ValueError: the model has no stack of the book's blocks.
     """
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
-    if len(stacks) != 1:
-        raise ValueError(f"{type(model).__name__} has {len(stacks)} stacks of vitedu's blocks, expected 1")
-    blocks = list(stacks[0].blocks)
-
-    def entering(block: nn.Module, args: tuple, kwargs: dict) -> Tensor:
-        return args[0]
-
-    def leaving(block: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor:
-        return output
-
-    with _record(blocks[:1], entering, blocks, leaving) as tokens:
+    if not stacks:
+        raise ValueError(f"{type(model).__name__} has 0 stacks of vitedu's blocks, expected at least 1")
+    first = [(stack.blocks[0], lambda block, args, kwargs: args[0]) for stack in stacks]
+    each = [(block, lambda block, args, kwargs, output: output) for stack in stacks for block in stack.blocks]
+    with _recorded(model, before=first, after=each) as tokens:
         yield tokens
 
 
 @contextmanager
-def _record(
-    before: Sequence[nn.Module], look: Callable, after: Sequence[nn.Module] = (), look_after: Callable | None = None
+def _recorded(
+    model: nn.Module, before: list[tuple[nn.Module, Look]], after: list[tuple[nn.Module, Look]] = ()
 ) -> Iterator[list[Tensor]]:
-    """A list that `look` and `look_after` fill as the layers run; it starts anew when its first layer runs again."""
-    seen: list[Tensor] = []
-    ran: set = set()
+    """A list of what each `Look` finds when its layer runs, in order; it starts anew with the next forward pass.
 
-    def hook(find: Callable) -> Callable:
-        def store(layer: nn.Module, *call: object) -> None:
-            if (layer, find) in ran:  # the next forward pass has begun
+    A pass is a call from outside of the model or of a part of it (`model.encode` calls parts). The next one has begun
+    when a layer runs that has run before, in another call from outside.
+    """
+    seen: list[Tensor] = []
+    ran: dict[tuple, int] = {}  # which call from outside a layer has last run in
+    depth = calls = 0
+
+    def enter(*_: object) -> None:
+        nonlocal depth, calls
+        if not _in_backward():
+            calls += depth == 0
+            depth += 1
+
+    def leave(*_: object) -> None:
+        nonlocal depth
+        if not _in_backward():
+            depth -= 1
+
+    def store(look: Look, key: tuple) -> Callable:
+        def hook(layer: nn.Module, *call: object) -> None:
+            if _in_backward():
+                return
+            if ran.setdefault(key, calls) != calls:
                 seen.clear()
                 ran.clear()
+                ran[key] = calls
             with torch.no_grad():
-                found = find(layer, *call).detach()
-            ran.add((layer, find))
-            seen.append(found)
+                seen.append(look(layer, *call).detach())
 
-        return store
+        return hook
 
-    handles = [layer.register_forward_pre_hook(hook(look), with_kwargs=True) for layer in before]
-    handles += [layer.register_forward_hook(hook(look_after), with_kwargs=True) for layer in after]
+    modules = list(model.modules())
+    handles = [module.register_forward_pre_hook(enter) for module in modules]
+    for place, (layer, look) in enumerate(before):
+        handles.append(layer.register_forward_pre_hook(store(look, ("before", place)), with_kwargs=True))
+    for place, (layer, look) in enumerate(after):
+        handles.append(layer.register_forward_hook(store(look, ("after", place)), with_kwargs=True))
+    handles += [module.register_forward_hook(leave, always_call=True) for module in modules]
     try:
         with torch.compiler.set_stance("force_eager"):
             yield seen
@@ -102,20 +126,18 @@ def _record(
             handle.remove()
 
 
-def _weights(layer: MultiHeadAttention, args: tuple, kwargs: dict) -> Tensor:
-    """The weights (B, h, N, S) of the book's attention for the arguments of one call."""
-    given = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
-    x, context = given["x"], given.get("context")
-    q = layer.split_heads(layer.q_proj(x))  #                                  (B, h, N, d)
-    k = layer.split_heads(layer.k_proj(x if context is None else context))  #  (B, h, S, d)
-    return scaled_dot_product_attention(q, k, k, given.get("mask"))[1]  #      (B, h, N, S)
+def _in_backward() -> bool:
+    """Whether autograd is at work: then a layer runs only because its insides are computed again."""
+    return torch._C._current_graph_task_id() != -1
 
 
-def _weights_of_torchs(layer: nn.MultiheadAttention, args: tuple, kwargs: dict) -> Tensor:
-    """The same for PyTorch's, which reports weights when asked; after dropout, so that is switched off meanwhile."""
-    given = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
-    dropout, layer.dropout = layer.dropout, 0.0
+def _weights(layer: nn.Module, args: tuple, kwargs: dict) -> Tensor:
+    """The weights (B, h, N, S) for the arguments of one call; of torch's layer by asking it for them."""
+    if isinstance(layer, Attention):
+        return layer.weights(*args, **kwargs)
+    dropout, layer.dropout = layer.dropout, 0.0  # its weights are those after dropout
     try:
+        given = inspect.signature(layer.forward).bind(*args, **kwargs).arguments
         return layer.forward(**given | {"need_weights": True, "average_attn_weights": False})[1]  # (B, h, N, S)
     finally:
         layer.dropout = dropout

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitedu.initialise import at_least, one_of
+
 KINDS = ("learned", "sincos1d", "sincos2d", "none", "learned2d")
 CONVENTIONS = ("torchvision", "timm")
 
@@ -63,8 +65,7 @@ def interpolate_positions(
         raise ValueError(
             f"table has {table.shape[0]} rows, expected {num_prefix} + {old_grid[0]}·{old_grid[1]}; check the old grid"
         )
-    if convention not in CONVENTIONS:
-        raise ValueError(f"convention {convention!r} is not one of {', '.join(CONVENTIONS)}")
+    one_of("convention", convention, CONVENTIONS)
     if old_grid == new_grid:
         return table
     prefix, patches = table[:num_prefix], table[num_prefix:]
@@ -98,8 +99,8 @@ class PositionEmbedding(nn.Module):
         std: float = 1.0,
     ):
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"positions {kind!r} are not one of {', '.join(KINDS)}")
+        one_of("positions", kind, KINDS)
+        at_least("position_std", std, 0)
         self.grid, self.kind, self.num_prefix = grid, kind, num_prefix
         tokens = grid[0] * grid[1]
         if kind == "learned":

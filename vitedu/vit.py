@@ -10,19 +10,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from vitedu.block import NORMS, Encoder
-from vitedu.initialise import SCHEMES, initialise
+from vitedu.block import BlockOptions, Encoder, Stack
+from vitedu.initialise import SCHEMES, at_least, count, initialise, one_of
 from vitedu.patch import PatchEmbed, Size, fitting_patch_side, pair, patch_grid
 from vitedu.position import KINDS, PositionEmbedding
 
 POOLS = ("cls", "mean")
 
 
-@dataclass(frozen=True)
-class ViTConfig:
+@dataclass(frozen=True, kw_only=True)
+class ViTConfig(BlockOptions):
     """Everything that decides the shape and the start of a `ViT`; `ValueError` if the numbers do not fit together.
 
-    Sizes are in pixels, one side or (height, width); rates are probabilities used in training only.
+    Sizes are in pixels, one side or (height, width). The options of the blocks are fields, too.
     """
 
     image_size: Size = 224
@@ -32,41 +32,22 @@ class ViTConfig:
     dim: int = 768  # D
     depth: int = 12
     num_heads: int = 12  # h
-    mlp_ratio: float = 4.0
     pool: str = "cls"  # what the classifier reads: the CLS token, or the mean over all patch tokens
     representation_size: int = 0  # width of the pre-training head's hidden layer; 0 for the fine-tuning head, one layer
     zero_head: bool = False  # whether the classifier starts at zero, as the paper fine-tunes (section 3.2)
     positions: str = "learned"
     position_std: float = 1.0  # at which learned positions start, and to which fixed ones are scaled: see chapter 9
     init: str = "xavier"
-    norm: str = "pre"
-    dropout: float = 0.0
-    attention_dropout: float = 0.0
-    drop_path: float = 0.0
-    eps: float = 1e-6
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         patch_grid(self.image_size, self.patch_size)
-        self._check_choices()
-        self._check_numbers()
-
-    def _check_choices(self) -> None:
-        choices = {"pool": POOLS, "positions": KINDS, "init": SCHEMES, "norm": NORMS}
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
-
-    def _check_numbers(self) -> None:
+        for name, known in {"pool": POOLS, "positions": KINDS, "init": SCHEMES}.items():
+            one_of(name, getattr(self, name), known)
         for name in ("in_channels", "num_classes", "dim", "depth", "num_heads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
-        if self.representation_size < 0:
-            raise ValueError(f"representation_size is {self.representation_size}; use 0 for none, or the width D")
-        for name in ("dropout", "attention_dropout", "drop_path"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} is outside [0, 1); it is a probability, 0 for none")
-        if self.mlp_ratio <= 0:
-            raise ValueError(f"mlp_ratio is {self.mlp_ratio}; it has to be above 0, usually 4")
+            count(name, getattr(self, name))
+        count("representation_size", self.representation_size, 0)
+        at_least("position_std", self.position_std, 0)
         if self.dim % self.num_heads:
             raise ValueError(
                 f"dim {self.dim} is not divisible by num_heads {self.num_heads}; choose dim = h·d, d whole"
@@ -101,22 +82,13 @@ class ViT(nn.Module):
     def __init__(self, config: ViTConfig):
         super().__init__()
         self.config = config
-        num_prefix = 1 if config.pool == "cls" else 0
         self.patch_embed = PatchEmbed(config.patch_size, config.in_channels, config.dim)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if num_prefix else None
-        self.positions = PositionEmbedding(config.grid, config.dim, config.positions, num_prefix, config.position_std)
-        self.dropout = nn.Dropout(config.dropout)
-        self.encoder = Encoder(
-            config.depth,
-            config.dim,
-            config.num_heads,
-            norm=config.norm,
-            mlp_ratio=config.mlp_ratio,
-            dropout=config.dropout,
-            attention_dropout=config.attention_dropout,
-            drop_path=config.drop_path,
-            eps=config.eps,
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if config.num_prefix else None
+        self.positions = PositionEmbedding(
+            config.grid, config.dim, config.positions, config.num_prefix, config.position_std
         )
+        self.dropout = nn.Dropout(config.dropout)
+        self.encoder = Encoder(config.depth, config.dim, config.num_heads, **config.block_options)
         hidden = config.representation_size
         self.pre_logits = nn.Sequential(nn.Linear(config.dim, hidden), nn.Tanh()) if hidden else nn.Identity()
         self.head = nn.Linear(hidden or config.dim, config.num_classes)
@@ -125,9 +97,25 @@ class ViT(nn.Module):
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
 
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.dim
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patch tokens down and across."""
+        return self.config.grid
+
+    @property
+    def stages(self) -> list[Stack]:
+        """The stacks of blocks, in the order in which they run: one here, several in other models."""
+        return [self.encoder]
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> class scores before the softmax, (B, K)."""
-        return self.head(self.pre_logits(self.represent(images)))  # (B, K)
+        representation = self.represent(images)  #           (B, D)
+        return self.head(self.pre_logits(representation))  # (B, K)
 
     def represent(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> the vector that the head reads, (B, D)."""
@@ -139,7 +127,7 @@ class ViT(nn.Module):
         self._check_size(images)
         tokens = self.patch_embed(images)  # (B, N, D)
         if self.cls_token is not None:
-            cls = self.cls_token.expand(len(tokens), -1, -1)  # (B, 1, D)
+            cls = self.cls_token.expand(tokens.shape[0], -1, -1)  # (B, 1, D)
             tokens = torch.cat([cls, tokens], dim=1)  #         (B, 1 + N, D)   ViT Eq. 1: [x_class; x_p E]
         tokens = self.dropout(self.positions(tokens))  #        (B, 1 + N, D)   ViT Eq. 1: + E_pos
         return self.encoder(tokens)

@@ -7,10 +7,10 @@ section 3.1 and appendix A.1.2, arXiv:1409.0473.
 import torch
 from torch import Tensor, nn
 
-from vitedu.attention import masked_softmax
+from vitedu.attention import Attention, masked_softmax
 
 
-class AdditiveAttention(nn.Module):
+class AdditiveAttention(Attention):
     """score(q, k) = w · tanh(W q + U k), then a softmax over the keys and a weighted mean of the values.
 
     Query and key may have different widths, which a scalar product does not allow.
@@ -45,11 +45,15 @@ class AdditiveAttention(nn.Module):
                 mask has a single axis.
             TypeError: the mask is not boolean.
         """
+        weights = self.weights(q, k, v, mask).squeeze(1)  # (B, N, S)
+        return weights @ v, weights  # (B, N, Dv), (B, N, S)
+
+    def weights(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The same arguments -> the weights with an axis for the one head, (B, 1, N, S)."""
         self.check_shapes(q, k, v)
         pairs = self.q_proj(q).unsqueeze(-2) + self.k_proj(k).unsqueeze(-3)  # (B, N, S, hidden)
         scores = self.score(torch.tanh(pairs)).squeeze(-1)  #                  (B, N, S)
-        weights = masked_softmax(scores, mask)  #                              (B, N, S)
-        return weights @ v, weights  # (B, N, Dv), (B, N, S)
+        return masked_softmax(scores, mask).unsqueeze(1)  #                    (B, 1, N, S)
 
     def check_shapes(self, q: Tensor, k: Tensor, v: Tensor) -> None:
         """ValueError if a width is not the layer's, or keys and values differ in number."""

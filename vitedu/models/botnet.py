@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitedu.attention import Attention
 from vitedu.models.cnn import EXPANSION, Bottleneck, CNNConfig, ResNet
 from vitedu.patch import Size, pair
 
@@ -45,7 +46,7 @@ def differences(side: int) -> Tensor:
     return place[None, :] - place[:, None] + side - 1
 
 
-class SelfAttention2d(nn.Module):
+class SelfAttention2d(Attention):
     """All-to-all attention between the positions of a feature map: (B, C, H, W) -> (B, C, H, W).
 
     The logits are q·k + q·r, with r from `RelativePositions2d`. There is no projection of the output: the 1×1
@@ -72,10 +73,7 @@ class SelfAttention2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W)."""
-        if tuple(x.shape[-2:]) != self.positions.size:
-            raise ValueError(
-                f"feature map is {tuple(x.shape[-2:])}, built for {self.positions.size}; rebuild, or resize"
-            )
+        self.check_size(x)
         q, k, v = (self.split_heads(project(x)) for project in (self.q_proj, self.k_proj, self.v_proj))  # (B, h, N, d)
         bias = self.positions(q * q.shape[-1] ** -0.5)  # (B, h, N, N), scaled as q·k is
         # One call for softmax(q·k / √d + bias) v: a float mask is added to the logits. It depends on the queries and so
@@ -83,9 +81,23 @@ class SelfAttention2d(nn.Module):
         heads = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)  # (B, h, N, d)
         return heads.transpose(2, 3).flatten(1, 2).unflatten(2, self.positions.size)  # (B, C, H, W)
 
+    def weights(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> what each position gives to each, (B, h, N, N)."""
+        self.check_size(x)
+        q, k = (self.split_heads(project(x)) for project in (self.q_proj, self.k_proj))  # (B, h, N, d)
+        q = q * q.shape[-1] ** -0.5
+        return (q @ k.mT + self.positions(q)).softmax(dim=-1)  # (B, h, N, N)
+
     def split_heads(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, h, N, d): head i gets the i-th slice of the channels."""
         return x.flatten(2).unflatten(1, (self.num_heads, -1)).transpose(2, 3)  # (B, h, N, d)
+
+    def check_size(self, x: Tensor) -> None:
+        """ValueError for a feature map of another size than the layer was built for."""
+        if tuple(x.shape[-2:]) != self.positions.size:
+            raise ValueError(
+                f"feature map is {tuple(x.shape[-2:])}, built for {self.positions.size}; rebuild, or resize"
+            )
 
 
 class BoTBlock(Bottleneck):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vitedu.initialise import one_of
 from vitedu.patch import Size, pair
 
 STEM_STRIDES = (1, 2, 4)
@@ -18,7 +19,7 @@ EXPANSION = {"basic": 1, "bottleneck": 4}  # output channels of a block over tho
 Attention = Callable[[int], nn.Module]  # channels C -> a module (B, C, H, W) -> (B, C, H, W)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CNNConfig:
     """Everything that decides the shape of a `ResNet`; `ValueError` if the numbers do not fit together.
 
@@ -34,10 +35,8 @@ class CNNConfig:
     stem_stride: int = 1  # 1 or 2: one 3×3 convolution; 4: 7×7 of stride 2, then a max pool of stride 2 (for ImageNet)
 
     def __post_init__(self) -> None:
-        if self.block not in EXPANSION:
-            raise ValueError(f"block {self.block!r} is not one of {', '.join(EXPANSION)}")
-        if self.stem_stride not in STEM_STRIDES:
-            raise ValueError(f"stem_stride {self.stem_stride} is not one of {', '.join(map(str, STEM_STRIDES))}")
+        one_of("block", self.block, EXPANSION)
+        one_of("stem_stride", self.stem_stride, STEM_STRIDES)
         if len(self.widths) != len(self.depths) or not self.widths:
             raise ValueError(f"{len(self.widths)} widths but {len(self.depths)} depths; each stage needs one of both")
         if min(self.in_channels, self.num_classes, *self.widths, *self.depths) < 1:

@@ -7,7 +7,7 @@ pre-norm as in `vitedu.block`. Without a mask, all tokens are decoded at once, a
 from torch import Tensor, nn
 
 from vitedu.attention import MultiHeadAttention
-from vitedu.block import MLP, NORMS, DropPath, Stack
+from vitedu.block import MLP, BlockOptions, DropPath, Stack
 
 
 class DecoderBlock(nn.Module):
@@ -19,38 +19,24 @@ class DecoderBlock(nn.Module):
     Args:
         dim: width D, that of the memory too.
         num_heads: heads h, of both attentions.
-        mlp_ratio: hidden width of the MLP over D.
-        norm: "pre" normalises the input of a branch, "post" the sum after it (the original Transformer).
-        dropout, attention_dropout, drop_path: probabilities, used in training only.
-        eps: added to the variance in LayerNorm.
+        options: the fields of `BlockOptions`, by name.
 
     Raises:
-        ValueError: the norm is unknown, or D is not divisible by h.
+        ValueError: an option makes no sense, or D is not divisible by h.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        norm: str = "pre",
-        dropout: float = 0.0,
-        attention_dropout: float = 0.0,
-        drop_path: float = 0.0,
-        eps: float = 1e-6,
-    ):
+    def __init__(self, dim: int, num_heads: int, **options):
         super().__init__()
-        if norm not in NORMS:
-            raise ValueError(f"norm {norm!r} is not one of {', '.join(NORMS)}")
-        self.pre_norm = norm == "pre"
-        self.norm1 = nn.LayerNorm(dim, eps=eps)
-        self.self_attention = MultiHeadAttention(dim, num_heads, dropout=attention_dropout)
-        self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout=attention_dropout)
-        self.norm3 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = MLP(dim, round(dim * mlp_ratio), dropout)
-        self.dropout = nn.Dropout(dropout)
-        self.drop_path = DropPath(drop_path)
+        o = BlockOptions(**options)
+        self.pre_norm = o.norm == "pre"
+        self.norm1 = nn.LayerNorm(dim, eps=o.eps)
+        self.self_attention = MultiHeadAttention(dim, num_heads, dropout=o.attention_dropout)
+        self.norm2 = nn.LayerNorm(dim, eps=o.eps)
+        self.cross_attention = MultiHeadAttention(dim, num_heads, dropout=o.attention_dropout)
+        self.norm3 = nn.LayerNorm(dim, eps=o.eps)
+        self.mlp = MLP(dim, round(dim * o.mlp_ratio), o.dropout)
+        self.dropout = nn.Dropout(o.dropout)
+        self.drop_path = DropPath(o.drop_path)
 
     def forward(
         self, x: Tensor, memory: Tensor, mask: Tensor | None = None, memory_mask: Tensor | None = None
@@ -62,19 +48,19 @@ class DecoderBlock(nn.Module):
             memory_mask: booleans broadcasting to (B, h, N, S), the same for the memory.
         """
         if self.pre_norm:
-            x = x + self.look_around(self.norm1(x), mask)  #                  (B, N, D)
-            x = x + self.look_up(self.norm2(x), memory, memory_mask)  #       (B, N, D)
-            return x + self.drop_path(self.mlp(self.norm3(x)))  #             (B, N, D)
-        x = self.norm1(x + self.look_around(x, mask))  #                      (B, N, D)
-        x = self.norm2(x + self.look_up(x, memory, memory_mask))  #           (B, N, D)
-        return self.norm3(x + self.drop_path(self.mlp(x)))  #                 (B, N, D)
+            x = x + self.self_attention_branch(self.norm1(x), mask)  #                  (B, N, D)
+            x = x + self.cross_attention_branch(self.norm2(x), memory, memory_mask)  #  (B, N, D)
+            return x + self.drop_path(self.mlp(self.norm3(x)))  #                       (B, N, D)
+        x = self.norm1(x + self.self_attention_branch(x, mask))  #                      (B, N, D)
+        x = self.norm2(x + self.cross_attention_branch(x, memory, memory_mask))  #      (B, N, D)
+        return self.norm3(x + self.drop_path(self.mlp(x)))  #                           (B, N, D)
 
-    def look_around(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """The self-attention branch: (B, N, D) -> (B, N, D)."""
+    def self_attention_branch(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, N, D) -> (B, N, D): attention among the tokens, dropout, stochastic depth."""
         return self.drop_path(self.dropout(self.self_attention(x, mask=mask)))
 
-    def look_up(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
-        """The cross-attention branch: (B, N, D), (B, S, D) -> (B, N, D)."""
+    def cross_attention_branch(self, x: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
+        """(B, N, D), (B, S, D) -> (B, N, D): attention to the memory, dropout, stochastic depth."""
         return self.drop_path(self.dropout(self.cross_attention(x, memory, mask=mask)))
 
 
@@ -87,6 +73,4 @@ class Decoder(Stack):
         self, x: Tensor, memory: Tensor, mask: Tensor | None = None, memory_mask: Tensor | None = None
     ) -> Tensor:
         """x (B, N, D), memory (B, S, D) -> (B, N, D); the masks are those of `DecoderBlock`."""
-        for block in self.blocks:
-            x = block(x, memory, mask, memory_mask)
-        return self.norm(x)  # (B, N, D)
+        return super().forward(x, memory, mask, memory_mask)  # (B, N, D)

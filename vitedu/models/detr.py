@@ -3,23 +3,22 @@
 Carion et al., "End-to-End Object Detection with Transformers", 2020, arXiv:2005.12872.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
-from vitedu.block import Encoder
+from vitedu.block import Encoder, Stack
+from vitedu.capture import capture_attention
+from vitedu.initialise import at_least, count
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.decoder import Decoder
 from vitedu.patch import Size, pair
 from vitedu.position import PositionEmbedding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DETRConfig:
     """Everything that decides the shape of a `DETR`; `ValueError` if the numbers do not fit together."""
 
@@ -37,8 +36,8 @@ class DETRConfig:
     def __post_init__(self) -> None:
         self.backbone.feature_size(self.image_size)  # checks both
         for name in ("num_classes", "num_queries", "dim", "num_heads", "encoder_depth", "decoder_depth"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it has to be at least 1")
+            count(name, getattr(self, name))
+        at_least("mlp_ratio", self.mlp_ratio, 0, above=True)
         if self.dim % self.num_heads or self.dim % 4:
             raise ValueError(
                 f"dim {self.dim} is not divisible by num_heads {self.num_heads} and by 4; "
@@ -94,12 +93,23 @@ class DETR(nn.Module):
         self.proj = nn.Linear(config.widths[-1], D)  # the paper's 1×1 convolution, applied to tokens
         # differs from the paper: positions are added once, and queries enter once, not in every attention layer
         self.positions = PositionEmbedding(config.grid, D, "sincos2d", num_prefix=0)
-        self.encoder = Encoder(config.encoder_depth, D, h, ratio)  # differs from the paper: pre-norm, and no dropout
+        # differs from the paper: pre-norm, and no dropout
+        self.encoder = Encoder(config.encoder_depth, D, h, mlp_ratio=ratio)
         self.queries = nn.Parameter(torch.randn(config.num_queries, D))
-        self.decoder = Decoder(config.decoder_depth, D, h, ratio)
+        self.decoder = Decoder(config.decoder_depth, D, h, mlp_ratio=ratio)
         self.class_head = nn.Linear(D, config.num_classes + 1)
         hidden = [nn.Linear(D, D), nn.ReLU(), nn.Linear(D, D), nn.ReLU()]
         self.box_head = nn.Sequential(*hidden, nn.Linear(D, 4))
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.dim
+
+    @property
+    def stages(self) -> list[Stack]:
+        """The stacks of blocks, in the order in which they run."""
+        return [self.encoder, self.decoder]
 
     def forward(self, images: Tensor) -> Predictions:
         """(B, 3, H, W) -> logits (B, Q, K + 1) and boxes (B, Q, 4)."""
@@ -140,24 +150,6 @@ def cross_attention(model: DETR, images: Tensor) -> Tensor:
 
     N counts the tokens of the feature map in raster order, `model.config.grid`; each row sums to one.
     """
-    with _recorded_weights([block.cross_attention for block in model.decoder.blocks]) as weights:
+    with capture_attention(model.decoder) as maps:  # of each block the queries' own attention, then this one
         model(images)
-    return torch.stack(weights, dim=1)  # (B, blocks, h, Q, N)
-
-
-@contextmanager
-def _recorded_weights(layers: list[MultiHeadAttention]) -> Iterator[list[Tensor]]:
-    """Inside, every call of a layer adds its weights to the list, computed from the very tokens it was given."""
-    weights: list[Tensor] = []
-
-    def record(layer: MultiHeadAttention, inputs: tuple[Tensor, Tensor]) -> None:
-        x, memory = inputs
-        q, k, v = layer.q_proj(x), layer.k_proj(memory), layer.v_proj(memory)
-        weights.append(scaled_dot_product_attention(*map(layer.split_heads, (q, k, v)))[1])  # (B, h, Q, N)
-
-    hooks = [layer.register_forward_pre_hook(record) for layer in layers]
-    try:
-        yield weights
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return torch.stack(maps[1::2], dim=1)  # (B, blocks, h, Q, N)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
+from vitedu.block import Stack
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.patch import Size, pair
 from vitedu.vit import ViT, ViTConfig
@@ -52,6 +53,16 @@ class HybridViT(nn.Module):
         self.cnn = ResNet(cnn)
         self.cnn.head = nn.Identity()  # the Transformer's head does the classifying
         self.vit = ViT(replace(config, image_size=self.grid, patch_size=1, in_channels=cnn.widths[-1]))
+
+    @property
+    def width(self) -> int:
+        """D."""
+        return self.config.dim
+
+    @property
+    def stages(self) -> list[Stack]:
+        """The Transformer's one stack of blocks."""
+        return self.vit.stages
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> class scores before the softmax, (B, K)."""

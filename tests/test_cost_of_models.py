@@ -35,7 +35,7 @@ def counted(model: torch.nn.Module, *inputs: torch.Tensor) -> int:
 @pytest.mark.parametrize(("dim", "ratio"), [(768, 4.0), (64, 4.0), (48, 2.5), (10, 0.3)])
 def test_a_block_holds_and_costs_what_the_formulas_say(dim, ratio):
     with torch.device("meta"):
-        block, tokens = EncoderBlock(dim, 2, ratio), torch.zeros(1, 7, dim)
+        block, tokens = EncoderBlock(dim, 2, mlp_ratio=ratio), torch.zeros(1, 7, dim)
     assert block_parameters(dim, ratio) == count_parameters(block)
     assert block_macs(7, dim, ratio) == counted(block, tokens)
 
