@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 
+class CheckpointError(RuntimeError):
+    """Saved weights that are missing, damaged, or of another model."""
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Write `path` entirely or not at all. Where several processes may write the same file, take a lock first.

@@ -35,7 +35,7 @@ def count(name: str, value: int, least: int = 1) -> None:
 def probability(name: str, value: float, *, below_one: bool = True) -> None:
     """ValueError if the setting lies outside [0, 1); without `below_one`, outside [0, 1]."""
     if not (0 <= value < 1 or (value == 1 and not below_one)):
-        raise ValueError(f"{name} {value} is outside [0, 1{')' if below_one else ']'}; use 0 for none")
+        raise ValueError(f"{name} {value} is outside [0, 1{')' if below_one else ']'}; it is a probability, 0 for none")
 
 
 def initialise(model: nn.Module, scheme: str) -> None:

@@ -60,4 +60,4 @@ def train(contender: Contender, data: Dataset, seed: int, budget: float) -> tupl
     model, config, cpu = contender.build(), replace(contender.training, seed=seed), torch.device("cpu")
     loop = TrainingLoop(model, data, config, len(data.train.labels), cpu)
     steps = sum(1 for _ in steps_for(loop, data.train, budget, clock=time.process_time))
-    return evaluate(loop.kept, data.val, data).accuracy, steps * config.batch_size
+    return evaluate(loop.eval_model, data.val, data).accuracy, steps * config.batch_size

@@ -130,9 +130,9 @@ def run(change: Change, data: Dataset, seed: int) -> dict:
         began = time.process_time()
         train_loss = loop.epoch(train, epoch, Progress(config.epochs, shown=False))
         seconds += time.process_time() - began
-        watched = evaluate(loop.kept, first(data.val, WATCHED), data)
+        watched = evaluate(loop.eval_model, first(data.val, WATCHED), data)
         history.append({"train_loss": train_loss, "loss": watched.loss, "accuracy": watched.accuracy})
-    return {"accuracy": evaluate(loop.kept, data.val, data).accuracy, "cpu_seconds": seconds, "history": history}
+    return {"accuracy": evaluate(loop.eval_model, data.val, data).accuracy, "cpu_seconds": seconds, "history": history}
 
 
 def build(change: Change, data: Dataset, seed: int) -> tuple[nn.Module, TrainConfig]:

@@ -50,7 +50,7 @@ def compete(
         loops.append(TrainingLoop(entrant.build().to(device), data, entrant.training, len(train), device))
     used = train_in_turns(loops, train, seconds, clock)
     return {
-        name: Outcome(evaluate(loop.kept, data.val, data).accuracy, *steps_and_seconds)
+        name: Outcome(evaluate(loop.eval_model, data.val, data).accuracy, *steps_and_seconds)
         for name, loop, steps_and_seconds in zip(entrants, loops, used, strict=True)
     }
 

@@ -140,7 +140,7 @@ def test_right_answers_are_counted_on_the_validation_images_of_the_averaged_weig
     dark = nn.Linear(96, 2)
     nn.init.zeros_(dark.weight)
     dark.bias.data = torch.tensor([1.0, 0.0])
-    loop.kept[1].load_state_dict(dark.state_dict())
+    loop.eval_model[1].load_state_dict(dark.state_dict())
     assert torch.equal(right_answers("it", loop, bright_or_dark), (bright_or_dark.val.labels == 0).double())
 
 

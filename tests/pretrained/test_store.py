@@ -10,13 +10,13 @@ from torch import nn
 from vitedu.data import DatasetUnavailable, draw_shapes, normalise
 from vitedu.data import load as load_data
 from vitedu.data.scenes import MEAN, STD, draw_scenes
+from vitedu.files import CheckpointError
 from vitedu.models.cnn import CNNConfig
 from vitedu.models.detr import DETR, DETRConfig
 from vitedu.models.hybrid import HybridViT
 from vitedu.models.set_loss import score
 from vitedu.pretrained import WEIGHTS, available, describe, load, save
 from vitedu.train import evaluate
-from vitedu.train.checkpoint import CheckpointError
 from vitedu.vit import ViTConfig
 
 SHIPPED_MB = 2.5
@@ -97,7 +97,7 @@ def test_damaged_tensors_are_refused(detr, tmp_path, damage):
 
 
 def test_a_model_that_could_not_be_loaded_is_not_saved(tmp_path):
-    with pytest.raises(TypeError, match="Linear is not one of DETR, ViT, HybridViT; add it to MODELS"):
+    with pytest.raises(TypeError, match="Linear is not one of ViT, HybridViT, ResNet, DETR; add it"):
         save("linear", nn.Linear(2, 2), tmp_path)
     assert available(tmp_path) == []
 

@@ -4,12 +4,13 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 
 from vitedu.data import Dataset, Split
 from vitedu.train import TrainConfig, TrainingLoop, fit
-from vitedu.train.distributed import local_gradient, processes, rank, restarts, shard, share, together, world
+from vitedu.train.distributed import data_parallel, local_shard, no_sync, processes, rank, restarts, shard, world_size
 from vitedu.vit import ViT, ViTConfig
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, in_channels=1, num_classes=3, dim=16, depth=2, num_heads=2)
@@ -35,7 +36,7 @@ def train(out: Path | None, device: torch.device, batch_size: int = BATCH, **cha
     trained = model()
     resume = out is not None and (out / "checkpoint.json").exists()
     # Not AdamW: it blows the rounding error of a gradient that is 0, that of the keys' biases, up to a whole step.
-    config = TrainConfig(EPOCHS, batch_size, "sgd", lr=0.05, ema=0.9, **changes)
+    config = TrainConfig(epochs=EPOCHS, batch_size=batch_size, optimizer="sgd", lr=0.05, ema=0.9, **changes)
     return trained, fit(trained, data(), config, out=out, resume=resume, device=device, shown=False)
 
 
@@ -54,17 +55,27 @@ def die_once(out: Path) -> None:
     TrainingLoop.epoch = epoch
 
 
+class InTwoStages(ViT):
+    """The same model, which says that its blocks stand in two stacks."""
+
+    @property
+    def stages(self):
+        return [SimpleNamespace(blocks=[block]) for block in self.encoder.blocks]
+
+
 def train_sharded(device: torch.device, sharded: bool) -> dict:
     """Three steps of gradient descent, its gradient averaged over the processes, and how much of the model is here."""
     network = model()
     if sharded:
+        network.__class__ = InTwoStages
         shard(network)
+        assert all(hasattr(block, "unshard") for block in network.encoder.blocks)  # each is gathered by itself
     held = sum((p.to_local() if sharded else p).numel() for p in network.parameters())
     optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9)
     images, labels = noise(8, 5).images.float() / 255, noise(8, 5).labels
     losses = []
     for _ in range(3):
-        mine = slice(None) if not sharded else slice(rank(), None, world())
+        mine = slice(None) if not sharded else slice(rank(), None, world_size())
         loss = torch.nn.functional.cross_entropy(network(images[mine]), labels[mine])
         optimizer.zero_grad()
         loss.backward()
@@ -76,10 +87,10 @@ def train_sharded(device: torch.device, sharded: bool) -> dict:
 
 def add_up(device: torch.device) -> dict:
     """The gradient after a backward pass for oneself, and after a second one together with the others."""
-    network, found = together(model().to(device)), {}
+    network, found = data_parallel(model().to(device)), {}
     for name, alone in (("own", True), ("shared", False)):
         mine = noise(4, 10 + rank())
-        with local_gradient(network, alone):
+        with no_sync(network, alone):
             torch.nn.functional.cross_entropy(network(mine.images.float() / 255), mine.labels).backward()
         found[name] = network.module.head.weight.grad.clone()
     return found
@@ -97,7 +108,7 @@ def main(task: str, folder: Path) -> None:
                 die_once(folder)
             trained, history = train(folder / "run", device)
             found = {"weights": trained.state_dict(), "history": history}
-        torch.save({"world": world(), "shares": share(torch.arange(7)), **found}, folder / f"{rank()}.pt")
+        torch.save({"world": world_size(), "shares": local_shard(torch.arange(7)), **found}, folder / f"{rank()}.pt")
 
 
 if __name__ == "__main__":

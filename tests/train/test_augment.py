@@ -185,7 +185,7 @@ def test_each_field_switches_its_own_change_and_the_default_changes_nothing():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"crop": -1}, "crop -1 is negative; it counts pixels of padding, use 0 for none"),
+        ({"crop": -1}, "crop is -1; it has to be at least 0"),
         ({"erase": 1.5}, "erase 1.5 is outside [0, 1]; it is a probability"),
         ({"erase": -0.1}, "erase -0.1 is outside [0, 1]; it is a probability"),
     ],

@@ -5,7 +5,8 @@ import os
 import pytest
 import torch
 
-from vitedu.train.checkpoint import CheckpointError, load_checkpoint, read_state, save_checkpoint
+from vitedu.files import CheckpointError
+from vitedu.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from vitedu.train.optim import adamw
 from vitedu.vit import ViT
 

@@ -104,12 +104,12 @@ def test_the_command_line_trains_in_two_processes_and_speaks_once(tmp_path):
 
 def test_alone_nothing_is_shared():
     with distributed.processes():
-        assert (distributed.rank(), distributed.world(), distributed.restarts()) == (0, 1, 0)
-        assert torch.equal(distributed.share(torch.arange(5)), torch.arange(5))
-        assert distributed.total(torch.ones(2)).tolist() == [1.0, 1.0]
+        assert (distributed.rank(), distributed.world_size(), distributed.restarts()) == (0, 1, 0)
+        assert torch.equal(distributed.local_shard(torch.arange(5)), torch.arange(5))
+        assert distributed.all_reduce(torch.ones(2)).tolist() == [1.0, 1.0]
         layer = torch.nn.Linear(2, 2)
-        assert distributed.together(layer) is layer
-        with distributed.local_gradient(layer):
+        assert distributed.data_parallel(layer) is layer
+        with distributed.no_sync(layer):
             layer(torch.ones(1, 2)).sum().backward()
         assert layer.bias.grad.tolist() == [1.0, 1.0]
 
@@ -124,7 +124,7 @@ def test_several_processes_on_a_mac_leave_its_gpu_alone(monkeypatch):
     monkeypatch.setattr(distributed, "pick_device", lambda: torch.device("mps"))
     with distributed.processes() as device:
         assert device == CPU
-        assert distributed.world() == 1
+        assert distributed.world_size() == 1
 
 
 def test_a_torch_that_cannot_split_a_model_on_a_cpu_says_so(small_model, monkeypatch):

@@ -1,6 +1,7 @@
 """The training loop: it learns, it is reproducible, and a resumed run equals one that was never interrupted."""
 
 import copy
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from vitedu.block import Encoder, EncoderBlock
 from vitedu.data import normalise
 from vitedu.train import TrainConfig, TrainingLoop, evaluate, fit
 from vitedu.train.augment import Augment
@@ -172,19 +174,38 @@ def test_seeded_draws_depend_on_seed_and_epoch_alone():
     assert not torch.equal(draws[0], draws[3])
 
 
+NUMBERS = [name for name, kind in TrainConfig.__annotations__.items() if kind in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
+def test_a_number_without_sense_is_refused_in_every_field(name, value):
+    """`clip_norm=-1` used to train uphill."""
+    with pytest.raises(ValueError, match=f"^{name} "):
+        TrainConfig(**{name: value})
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
         ("epochs", 0, "epochs is 0; it has to be at least 1"),
-        ("batch_size", -1, "batch_size is -1"),
+        ("accumulate", 1.5, "accumulate is 1.5; it has to be at least 1, a whole number"),
         ("warmup", 1.5, r"warmup 1.5 is outside \[0, 1\]"),
-        ("label_smoothing", -0.1, "label_smoothing -0.1 is outside"),
         ("lr", 0.0, "lr is 0.0; it has to be above 0"),
+        ("ema", 1.0, r"ema 1.0 is outside \[0, 1\)"),
+        ("momentum", 1.0, r"momentum 1.0 is outside \[0, 1\)"),
+        ("optimizer", "adam", "optimizer 'adam' is not one of adamw, sgd"),
+        ("schedule", "linear", "schedule 'linear' is not one of cosine, steps, constant"),
     ],
 )
 def test_a_recipe_without_sense_is_refused(field, value, says):
     with pytest.raises(ValueError, match=says):
         TrainConfig(**{field: value})
+
+
+def test_a_recipe_is_written_by_name():
+    with pytest.raises(TypeError):
+        TrainConfig(10, 128)
 
 
 def test_resuming_needs_a_folder(bright_or_dark, small_model):
@@ -232,12 +253,6 @@ def test_what_is_kept_and_measured_is_the_average(bright_or_dark, small_config):
     assert history[-1]["loss"] == pytest.approx(evaluate(model, bright_or_dark.val, bright_or_dark).loss, rel=1e-4)
 
 
-@pytest.mark.parametrize("wrong", [{"optimizer": "adam"}, {"schedule": "linear"}, {"ema": 1.0}, {"mixup": -0.1}])
-def test_a_recipe_that_makes_no_sense_is_refused(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
-        TrainConfig(**wrong)
-
-
 # --- a batch in parts, and blocks that are computed twice ---
 
 
@@ -277,19 +292,69 @@ def test_parts_pass_through_the_loss_scaler(bright_or_dark, small_config, monkey
 def test_recomputing_changes_no_bit_of_a_run_with_dropout(bright_or_dark, small_config):
     plain, history = train(small_config, bright_or_dark, replace(RECIPE, accumulate=2))
     again, same = train(small_config, bright_or_dark, replace(RECIPE, accumulate=2, recompute=True))
-    assert (plain.encoder.recompute, again.encoder.recompute) == (False, True)
+    assert (plain.encoder.recompute, again.encoder.recompute) == (False, False)  # it does not leak into a later run
     assert torch.equal(weights(plain), weights(again))
     assert [record["loss"] for record in history] == [record["loss"] for record in same]
 
 
 def test_a_model_without_blocks_cannot_recompute_them(bright_or_dark):
-    with pytest.raises(ValueError, match="Linear has no encoder whose blocks could be computed again; drop recompute"):
+    with pytest.raises(ValueError, match="Linear does not tell its `stages`"):
         TrainingLoop(torch.nn.Linear(2, 2), bright_or_dark, TrainConfig(recompute=True), 48, CPU)
 
 
-def test_no_parts_at_all_are_refused():
-    with pytest.raises(ValueError, match="accumulate is 0; it has to be at least 1"):
-        TrainConfig(accumulate=0)
+class TwoStages(torch.nn.Module):
+    """A model that is no ViT: two stacks of different width, and between them a layer that merges tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.merge = torch.nn.Linear(16, 8), torch.nn.Linear(16, 12)
+        self.stages = torch.nn.ModuleList([Encoder(2, 8, 2, dropout=0.2), Encoder(3, 12, 3, dropout=0.2)])
+        self.head = torch.nn.Linear(12, 2)
+
+    def forward(self, images):
+        x = self.stages[0](self.embed(images.unfold(2, 4, 4).unfold(3, 4, 4).flatten(1, 3).flatten(2)))  # (B, 6, 8)
+        return self.head(self.stages[1](self.merge(x.unflatten(1, (3, 2)).flatten(2))).mean(1))  # (B, 2)
+
+
+def test_a_model_of_several_stages_recomputes_all_of_them(bright_or_dark, monkeypatch):
+    calls, real = [], EncoderBlock.forward
+    monkeypatch.setattr(EncoderBlock, "forward", lambda block, *args: calls.append(block) or real(block, *args))
+    found = []
+    for recompute in (False, True):
+        torch.manual_seed(0)
+        model = TwoStages()
+        loop = TrainingLoop(model, bright_or_dark, TrainConfig(recompute=recompute), 48, CPU)
+        torch.manual_seed(5)
+        found.append((loop.step(bright_or_dark.train.images[:20], bright_or_dark.train.labels[:20]), weights(model)))
+    assert len(calls) == 5 + 2 * 5
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+
+
+def test_another_loss_trains_another_task(bright_or_dark, small_config):
+    """Brightness as a number instead of a class: the loop asks nothing but a scalar."""
+
+    def squared_error(model, images, targets):
+        return (model(images)[:, 0] - targets).square().mean()
+
+    def error(model, split, data):
+        found = model.eval()(normalise(split.images, data.mean, data.std))[:, 0]
+        return {"error": (found - split.labels).square().mean().item()}
+
+    torch.manual_seed(1)
+    history = fit(ViT(small_config), bright_or_dark, RECIPE, device=CPU, shown=False, loss=squared_error, measure=error)
+    assert history[-1]["error"] < 0.5 * history[0]["error"]
+    assert history[-1].keys() == {"epoch", "train_loss", "error", "lr", "seconds"}
+
+
+def test_the_loss_that_is_left_out_is_cross_entropy_to_the_bit(bright_or_dark, small_config):
+    def cross_entropy(model, images, targets):
+        return F.cross_entropy(model(images), targets, label_smoothing=RECIPE.label_smoothing)
+
+    usual, history = train(small_config, bright_or_dark)
+    given, same = train(small_config, bright_or_dark, loss=cross_entropy)
+    assert torch.equal(weights(usual), weights(given))
+    assert [record["train_loss"] for record in history] == [record["train_loss"] for record in same]
 
 
 def test_importing_it_leaves_slow_packages_alone():

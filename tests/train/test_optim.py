@@ -5,6 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitedu.train.optim import adamw, averaged, learning_rate, sgd, split_parameters
 from vitedu.vit import ViT, ViTConfig
@@ -176,3 +177,24 @@ def test_the_average_forgets_its_start_and_follows_its_decay():
         share = 1 - min(decay, (1 + n) / (10 + n))
         expected = expected + (share if n else 0) * (value - expected)
         assert average.module.weight.item() == pytest.approx(expected, rel=1e-5)
+
+
+class Reads(TorchDispatchMode):
+    """Counts the numbers that Python asks a tensor for: a GPU has to stop for each."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += function is torch.ops.aten._local_scalar_dense.default
+        return function(*args, **kwargs or {})
+
+
+def test_the_average_does_not_stop_a_gpu_for_each_parameter():
+    model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))
+    average = averaged(model, 0.9)
+    average.update_parameters(model)
+    with Reads() as reads:
+        average.update_parameters(model)
+    assert reads.count <= 1  # torch asks whether this is the first update, of a counter that stays on the CPU

@@ -126,7 +126,7 @@ def prepare(build: Entry, data: Dataset, seed: int, device: torch.device) -> Tra
 
 def right_answers(name: str, loop: TrainingLoop, data: Dataset) -> Tensor:
     """1.0 for each validation image that the trained model answers right, else 0.0, (n,)."""
-    logits = evaluate(loop.kept, data.val, data).logits
+    logits = evaluate(loop.eval_model, data.val, data).logits
     if not logits.isfinite().all():
         raise ValueError(f"the scores of {name} are no longer finite numbers; its learning rate may be too high")
     return (logits.argmax(dim=1) == data.val.labels.cpu()).double()

@@ -113,14 +113,14 @@ class DETR(nn.Module):
 
     def forward(self, images: Tensor) -> Predictions:
         """(B, 3, H, W) -> logits (B, Q, K + 1) and boxes (B, Q, 4)."""
-        return self.read(self.decoder(self.start(len(images)), self.encode(images)))
+        return self.read(self.decoder(self.start(images.shape[0]), self.encode(images)))
 
     def by_layer(self, images: Tensor) -> list[Predictions]:
         """The predictions after each decoder block, the last of which is that of `forward`.
 
         Training asks every layer for the whole answer (section 3.2, auxiliary losses); the heads are shared.
         """
-        memory, x, predictions = self.encode(images), self.start(len(images)), []
+        memory, x, predictions = self.encode(images), self.start(images.shape[0]), []
         for block in self.decoder.blocks:
             x = block(x, memory)  # (B, Q, D)
             predictions.append(self.read(self.decoder.norm(x)))

@@ -15,20 +15,11 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from vitedu.files import write_whole
-from vitedu.models.cnn import CNNConfig
-from vitedu.models.detr import DETR, DETRConfig
-from vitedu.models.hybrid import HybridViT
-from vitedu.train.checkpoint import CheckpointError
-from vitedu.vit import ViT, ViTConfig
+from vitedu.files import CheckpointError, write_whole
+from vitedu.models.table import MODELS
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
-# A model's class, and the classes of the configs that it is built from, by the names of its arguments.
-MODELS = {
-    "DETR": (DETR, {"config": DETRConfig}),
-    "ViT": (ViT, {"config": ViTConfig}),
-    "HybridViT": (HybridViT, {"config": ViTConfig, "cnn": CNNConfig}),
-}
+BY_CLASS = {entry.model.__name__: entry for entry in MODELS.values()}  # as the JSON files name them
 
 
 def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
@@ -42,8 +33,8 @@ def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
     content = path.read_bytes() if path.exists() else b""
     if hashlib.sha256(content).hexdigest() != card["sha256"]:
         raise CheckpointError(f"{path} is missing or damaged (its SHA-256 is not that of {name}.json); install again")
-    model_class, config_classes = MODELS[card["model"]]
-    model = model_class(**{part: kind(**_with_tuples(card[part])) for part, kind in config_classes.items()})
+    entry = BY_CLASS[card["model"]]
+    model = entry.model(**{part: kind(**_with_tuples(card[part])) for part, kind in entry.configs.items()})
     model.load_state_dict({key: _cast(t, torch.float32) for key, t in tensors_from_bytes(content).items()})
     return model.eval()
 
@@ -71,8 +62,8 @@ def save(name: str, model: nn.Module, folder: str | Path = WEIGHTS, **about: obj
         OverflowError: a weight is not finite in half precision.
     """
     kind = type(model).__name__
-    if kind not in MODELS:
-        raise TypeError(f"{kind} is not one of {', '.join(MODELS)}; add it to MODELS in vitedu/pretrained/")
+    if kind not in BY_CLASS:
+        raise TypeError(f"{kind} is not one of {', '.join(BY_CLASS)}; add it to vitedu/models/table.py")
     halved = {key: _cast(t.detach().cpu(), torch.float16).contiguous() for key, t in model.state_dict().items()}
     for key, tensor in halved.items():
         if not tensor.isfinite().all():
@@ -92,7 +83,7 @@ def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _configs(model: nn.Module) -> dict[str, dict]:
     """What to build the model from, by the names of its arguments."""
-    parts = MODELS[type(model).__name__][1]
+    parts = BY_CLASS[type(model).__name__].configs
     return {part: asdict(model.config if part == "config" else getattr(model, part).config) for part in parts}
 
 

@@ -6,8 +6,8 @@ torchrun --nproc-per-node=2 -m vitedu.train --data fashion-mnist --out runs/b
 """
 
 from vitedu.train.config import TrainConfig
-from vitedu.train.fit import Evaluation, evaluate, evaluate_together, fit
+from vitedu.train.fit import Evaluation, evaluate, evaluate_shared, fit
 from vitedu.train.loop import TrainingLoop
 from vitedu.train.recipes import recipe
 
-__all__ = ["Evaluation", "TrainConfig", "TrainingLoop", "evaluate", "evaluate_together", "fit", "recipe"]
+__all__ = ["Evaluation", "TrainConfig", "TrainingLoop", "evaluate", "evaluate_shared", "fit", "recipe"]

@@ -9,8 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vitedu.initialise import count, probability
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class Augment:
     """How far a training image may be changed. The default changes nothing.
 
@@ -31,12 +33,9 @@ class Augment:
     erase: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.crop < 0:
-            raise ValueError(f"crop {self.crop} is negative; it counts pixels of padding, use 0 for none")
-        if not 0 <= self.zoom < 1:
-            raise ValueError(f"zoom {self.zoom} is outside [0, 1); it is a share of the area, use 0 for none")
-        if not 0 <= self.erase <= 1:
-            raise ValueError(f"erase {self.erase} is outside [0, 1]; it is a probability")
+        count("crop", self.crop, 0)
+        probability("zoom", self.zoom)
+        probability("erase", self.erase, below_one=False)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Normalised images (B, C, H, W) -> changed copies of them, drawn with torch's global generator."""

@@ -13,13 +13,9 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from vitedu.files import write_whole
+from vitedu.files import CheckpointError, write_whole
 
 STATE_FILE = "checkpoint.json"
-
-
-class CheckpointError(RuntimeError):
-    """A checkpoint that is missing, damaged, or of another model."""
 
 
 def save_checkpoint(

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, fields
@@ -13,18 +14,25 @@ from torch import nn
 from vitedu import data as datasets
 from vitedu.cost import count_parameters
 from vitedu.device import describe_device
-from vitedu.files import write_whole
-from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.files import CheckpointError, write_whole
+from vitedu.models.table import CLASSIFIERS, MODELS
 from vitedu.patch import Size
-from vitedu.train import TrainConfig, evaluate_together, fit
+from vitedu.train import TrainConfig, evaluate_shared, fit
 from vitedu.train.augment import Augment
-from vitedu.train.checkpoint import STATE_FILE, CheckpointError
-from vitedu.train.distributed import processes, rank, restarts, world
+from vitedu.train.checkpoint import STATE_FILE
+from vitedu.train.distributed import processes, rank, restarts, world_size
 from vitedu.train.recipes import recipe
-from vitedu.vit import PRESETS, ViT, ViTConfig
+from vitedu.vit import PRESETS, ViTConfig
 
 RUN_FILE, RESULT_FILE = "run.json", "result.json"
 FROM_DATA = {"image_size", "in_channels", "num_classes", "augment"}  # read off the images, or built from other options
+
+
+class Renamed(argparse.Action):
+    """`--hybrid`, which is `--model hybrid` now."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        parser.error("--hybrid is now --model hybrid")
 
 
 def options(config: type) -> dict[str, type]:
@@ -42,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", help="where the data sets lie; $VITEDU_DATA if not given")
     parser.add_argument("--image-size", type=int, help="side in pixels, where photographs have to be made equal")
     parser.add_argument("--preset", default="tiny", choices=PRESETS, help="width, depth and heads (default: tiny)")
-    parser.add_argument("--hybrid", action="store_true", help="read the feature map of a small residual network")
+    parser.add_argument("--model", default="vit", choices=CLASSIFIERS, help="what to train (default: vit)")
+    parser.add_argument("--hybrid", action=Renamed, nargs=0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--train-on-val", action="store_true", help="learn from the validation images too, in a last run"
     )
@@ -62,10 +71,13 @@ def new_run(args: argparse.Namespace, data: datasets.Dataset) -> dict:
         {name: getattr(args, name) for name in options(config) if name in args}
         for config in (ViTConfig, TrainConfig, Augment)
     ]
+    if not MODELS[args.model].transformer and given[0]:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given[0])
+        raise ValueError(f"{named} is for a Transformer, which {args.model} is not; leave it out")
     model, train = recipe(data, args.preset, *given)
     source = {"name": args.data, "root": args.root, "image_size": args.image_size}
-    flags = {"train_on_val": args.train_on_val, "hybrid": args.hybrid}
-    return {"data": source, **flags, "model": asdict(model), "train": asdict(train)}
+    about = {"kind": args.model, "train_on_val": args.train_on_val}
+    return {"data": source, **about, "model": asdict(model), "train": asdict(train)}
 
 
 def load(source: dict) -> datasets.Dataset:
@@ -81,13 +93,10 @@ def configs(run: dict) -> tuple[ViTConfig, TrainConfig]:
 
 def build_model(run: dict) -> nn.Module:
     """The untrained model of a run."""
-    config = configs(run)[0]
-    if not run["hybrid"]:
-        return ViT(config)
-    return HybridViT(config, small_stem(config.image_size, config.in_channels))
+    return MODELS[run["kind"]].classifier(configs(run)[0])
 
 
-def claim(out: Path, run: dict) -> None:
+def write_run(out: Path, run: dict) -> None:
     """Write the run's settings into a new folder. ValueError if another run is there already."""
     if rank():  # the first of several processes does it for all
         return
@@ -100,9 +109,12 @@ def claim(out: Path, run: dict) -> None:
 def read_run(out: Path) -> dict:
     """The settings of the run in `out`. CheckpointError if no run was started there."""
     try:
-        return json.loads((out / RUN_FILE).read_text())
+        run = json.loads((out / RUN_FILE).read_text())
     except FileNotFoundError:
         raise CheckpointError(f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}") from None
+    if "hybrid" in run:  # of a run that began when that was an option of its own
+        run["kind"] = "hybrid" if run.pop("hybrid") else "vit"
+    return run
 
 
 def same_run(out: Path, run: dict) -> bool:
@@ -116,25 +128,26 @@ def execute(run: dict, data: datasets.Dataset, out: Path | None, device: torch.d
     train_config = configs(run)[1]
     torch.manual_seed(train_config.seed)
     model = build_model(run)
-    announce(run, model, device)
+    describe_run(run, model, device)
     # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
     resume = out is not None and (out / STATE_FILE).exists()
     train = data.train_and_val() if run["train_on_val"] else data.train
     history = fit(model, data, train_config, train=train, out=out, resume=resume, device=device)
-    loss, accuracy = evaluate_together(model, data.test, data)
+    found = evaluate_shared(model, data.test, data)
     seconds = time.perf_counter() - started
-    say(f"test accuracy {100 * accuracy:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
+    say(f"test accuracy {100 * found['accuracy']:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
     if out is not None and rank() == 0:
-        content = {"test_accuracy": accuracy, "test_loss": loss, "history": history}
+        content = {"test_accuracy": found["accuracy"], "test_loss": found["loss"], "history": history}
         write_whole(out / RESULT_FILE, json.dumps(content, indent=1).encode())
-    return accuracy
+    return found["accuracy"]
 
 
-def announce(run: dict, model: nn.Module, device: torch.device) -> None:
+def describe_run(run: dict, model: nn.Module, device: torch.device) -> None:
     """Say what is going to be trained, and on what."""
-    rows, columns = model.grid if run["hybrid"] else model.config.grid
-    where = describe_device(device, model.config.dim) + (f" in each of {world()} processes" if world() > 1 else "")
-    say(f"model: {count_parameters(model):,} parameters, {rows * columns} patches; device: {where}")
+    patches = f", {math.prod(model.grid)} patches" if hasattr(model, "grid") else ""
+    where = describe_device(device, getattr(model, "width", 0))
+    where += f" in each of {world_size()} processes" if world_size() > 1 else ""
+    say(f"model: {count_parameters(model):,} parameters{patches}; device: {where}")
     if run["train_on_val"]:
         say("training on the validation images too: their accuracy below is no forecast")
 
@@ -154,7 +167,7 @@ def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
     data = load({"name": args.data, "root": args.root, "image_size": args.image_size})
     run = new_run(args, data)
     if args.out and not (restarts() and same_run(args.out, run)):  # a restart goes on where the run was
-        claim(args.out, run)
+        write_run(args.out, run)
     execute(run, data, args.out, device)
 
 

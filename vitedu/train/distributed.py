@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from vitedu.block import stages_of
 from vitedu.device import pick_device
 
 
@@ -44,11 +45,11 @@ def processes() -> Iterator[torch.device]:
 
 
 def rank() -> int:
-    """This process's number, 0 to `world() - 1`; 0 if it is alone."""
+    """This process's number, 0 to `world_size() - 1`; 0 if it is alone."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
@@ -58,46 +59,51 @@ def restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
-def share(items: Tensor) -> Tensor:
-    """This process's part of the first axis: every `world()`-th, from `rank()` on."""
-    return items[rank() :: world()]
+def local_shard(items: Tensor) -> Tensor:
+    """This process's part of the first axis: every `world_size()`-th, from `rank()` on."""
+    return items[rank() :: world_size()]
 
 
-def together(model: nn.Module) -> nn.Module:
+def data_parallel(model: nn.Module) -> nn.Module:
     """The model, with gradients averaged over all processes in every backward pass."""
-    if world() == 1:
+    if world_size() == 1:
         return model
     devices = [torch.cuda.current_device()] if next(model.parameters()).is_cuda else None
     return DistributedDataParallel(model, device_ids=devices)
 
 
-def local_gradient(model: nn.Module, wanted: bool = True) -> AbstractContextManager:
-    """Inside, backward passes through a model from `together` add to this process's gradient and ask no other for its.
+def no_sync(model: nn.Module, wanted: bool = True) -> AbstractContextManager:
+    """Inside, backward passes through a model from `data_parallel` add to this process's gradient alone.
 
     The next backward pass outside averages what has been added up. If not `wanted`, or alone, nothing changes.
     """
     return model.no_sync() if wanted and isinstance(model, DistributedDataParallel) else nullcontext()
 
 
-def total(values: Tensor) -> Tensor:
+def all_reduce(values: Tensor) -> Tensor:
     """The sum over all processes, in place."""
-    if world() > 1:
+    if world_size() > 1:
         dist.all_reduce(values)
     return values
 
 
 def shard(model: nn.Module) -> nn.Module:
-    """Split every parameter of a model with an `encoder` over the processes (FSDP2), in place.
+    """Split every parameter of a model that tells its `stages` over the processes (FSDP2), in place.
 
-    Each process keeps 1 / `world()` of the weights, and so of the gradients and of the optimiser's moments; the whole
-    weights of one block at a time are gathered while it computes. RuntimeError on the CPU of a torch before 2.7, whose
-    FSDP2 knows GPUs alone (github.com/pytorch/pytorch/pull/145935).
+    Each process keeps 1 / `world_size()` of the weights, and so of the gradients and of the optimiser's moments; the
+    whole weights of one block at a time are gathered while it computes.
+
+    Raises:
+        ValueError: the model has no `stages`.
+        RuntimeError: on the CPU of a torch before 2.7, whose FSDP2 knows GPUs alone
+            (github.com/pytorch/pytorch/pull/145935).
     """
+    blocks = [block for stage in stages_of(model) for block in stage.blocks]
     on_cpu = next(model.parameters()).device.type == "cpu"
     if on_cpu and not hasattr(torch.cpu.Stream, "record_event"):
         raise RuntimeError(f"torch {torch.__version__} splits no model on a CPU; take torch 2.7 or later, or a GPU")
     from torch.distributed.fsdp import fully_shard  # late: importing it takes longer than the rest of this file
 
-    for block in model.encoder.blocks:
+    for block in blocks:
         fully_shard(block)
     return fully_shard(model)

@@ -1,6 +1,7 @@
 """Training a model from its first epoch to its last, and measuring it."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 from vitedu.data import Dataset, Split, normalise
 from vitedu.device import amp_dtype, autocast, pick_device
 from vitedu.train.config import TrainConfig
-from vitedu.train.distributed import rank, share, total, world
-from vitedu.train.loop import TrainingLoop, width_of
+from vitedu.train.distributed import all_reduce, local_shard, rank, world_size
+from vitedu.train.loop import TrainingLoop
+from vitedu.train.loss import Loss
 from vitedu.train.progress import Progress
+
+Measure = Callable[[nn.Module, Split, Dataset], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ def evaluate(model: nn.Module, split: Split, data: Dataset, batch_size: int = 50
     device = next(model.parameters()).device
     was_training = model.training
     model.eval()
-    with autocast(device, amp_dtype(device, width_of(model))):
+    with autocast(device, amp_dtype(device, getattr(model, "width", 0))):
         batches = [normalise(images.to(device), data.mean, data.std) for images in split.images.split(batch_size)]
         logits = torch.cat([model(images).float().cpu() for images in batches])  # (N, K)
     model.train(was_training)
@@ -39,6 +43,18 @@ def evaluate(model: nn.Module, split: Split, data: Dataset, batch_size: int = 50
     return Evaluation(
         F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).float().mean().item(), logits
     )
+
+
+def evaluate_shared(model: nn.Module, split: Split, data: Dataset) -> dict[str, float]:
+    """Mean cross-entropy in nats, "loss", and share right, "accuracy"; each process runs its part of the split."""
+    if world_size() == 1:
+        result = evaluate(model, split, data)
+        return {"loss": result.loss, "accuracy": result.accuracy}
+    mine = Split(local_shard(split.images), local_shard(split.labels))
+    result, count = evaluate(model, mine, data), len(mine.labels)
+    device = next(model.parameters()).device
+    sums = all_reduce(torch.tensor([result.loss * count, result.accuracy * count, count], device=device))
+    return {"loss": (sums[0] / sums[2]).item(), "accuracy": (sums[1] / sums[2]).item()}
 
 
 def fit(
@@ -51,6 +67,8 @@ def fit(
     resume: bool = False,
     device: torch.device | None = None,
     shown: bool = True,
+    loss: Loss | None = None,
+    measure: Measure = evaluate_shared,
 ) -> list[dict]:
     """Train `model` in place and return its history, one record per epoch.
 
@@ -64,9 +82,12 @@ def fit(
         resume: continue from the checkpoint in `out`. The result equals that of an uninterrupted run, bit by bit.
         device: where to train; the GPU if there is one.
         shown: whether to print a line per epoch (the first of several processes does).
+        loss: what to make small, see `vitedu.train.loss`; None classifies, with the recipe's label smoothing.
+        measure: what to note after each epoch, (model, split, data) -> numbers by name.
 
     Returns:
         [{"epoch": 1, "train_loss", "loss", "accuracy", "lr", "seconds"}, ...]; losses in nats, accuracy as a share.
+        Another `measure` puts its own numbers in the place of "loss" and "accuracy".
 
     Raises:
         ValueError: `resume` without `out`.
@@ -78,38 +99,18 @@ def fit(
     model.to(device)
     train = (data.train if train is None else train).to(device)
     validate = data.val if validate is None else validate
-    loop = TrainingLoop(model, data, config, len(train.labels), device)
+    loop = TrainingLoop(model, data, config, len(train.labels), device, loss)
     history = loop.restore(out) if resume else []
     progress = Progress(config.epochs, shown and rank() == 0)
     start = time.perf_counter() - (history[-1]["seconds"] if history else 0)
     for epoch in range(len(history) + 1, config.epochs + 1):
         train_loss = loop.epoch(train, epoch, progress)
-        loss, accuracy = evaluate_together(loop.kept, validate, data)
-        history.append(
-            {
-                "epoch": epoch,
-                "train_loss": train_loss,
-                "loss": loss,
-                "accuracy": accuracy,
-                "lr": loop.lr,
-                "seconds": time.perf_counter() - start,
-            }
-        )
+        found = measure(loop.eval_model, validate, data)
+        seconds = time.perf_counter() - start
+        history.append({"epoch": epoch, "train_loss": train_loss, **found, "lr": loop.lr, "seconds": seconds})
         progress.epoch(history[-1])
         if out is not None:
             loop.save(out, history)
     if loop.average:
-        model.load_state_dict(loop.kept.state_dict())
+        model.load_state_dict(loop.eval_model.state_dict())
     return history
-
-
-def evaluate_together(model: nn.Module, split: Split, data: Dataset) -> tuple[float, float]:
-    """Mean cross-entropy in nats and share right, each process running its share of the split."""
-    if world() == 1:
-        result = evaluate(model, split, data)
-        return result.loss, result.accuracy
-    mine = Split(share(split.images), share(split.labels))
-    result, count = evaluate(model, mine, data), len(mine.labels)
-    device = next(model.parameters()).device
-    sums = total(torch.tensor([result.loss * count, result.accuracy * count, count], device=device))
-    return (sums[0] / sums[2]).item(), (sums[1] / sums[2]).item()

@@ -1,6 +1,7 @@
 """What one epoch does with a recipe.
 
-Label smoothing: Szegedy et al. 2015, arXiv:1512.00567. Clipping by the norm: Pascanu et al. 2012, arXiv:1211.5063.
+A model may tell two things about itself: its `width`, on which the precision that pays depends, and its `stages`, whose
+blocks can be computed again in the backward pass.
 """
 
 from collections.abc import Iterator
@@ -8,17 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitedu.block import Encoder
+from vitedu.block import Stack, stages_of
 from vitedu.data import Dataset, Split, normalise
 from vitedu.device import amp_dtype, autocast
 from vitedu.train.checkpoint import load_checkpoint, save_checkpoint
 from vitedu.train.config import TrainConfig
-from vitedu.train.distributed import local_gradient, rank, share, together, total, world
+from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_sync, rank, world_size
+from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
-from vitedu.train.optim import adamw, averaged, learning_rate, sgd
+from vitedu.train.optim import OPTIMIZERS, averaged, learning_rate
 from vitedu.train.progress import Progress
 
 
@@ -29,32 +30,33 @@ class TrainingLoop:
     there are any, so a checkpoint of the model and those is enough to go on.
     """
 
-    def __init__(self, model: nn.Module, data: Dataset, config: TrainConfig, num_images: int, device: torch.device):
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Dataset,
+        config: TrainConfig,
+        num_images: int,
+        device: torch.device,
+        loss: Loss | None = None,
+    ):
         self.model, self.data, self.config, self.device = model, data, config, device
-        if config.recompute:
-            encoder_of(model).recompute = True
-        self.network = together(model)
-        self.optimizer = self.build_optimizer()
+        self.loss = loss or classification(config.label_smoothing)
+        self.recomputed = stages_of(model) if config.recompute else []
+        self.network = data_parallel(model)
+        self.optimizer = OPTIMIZERS[config.optimizer](model, config)
         self.average = averaged(model, config.ema) if config.ema else None
         self.mix = mixer(config.mixup, config.cutmix, len(data.class_names))
-        self.dtype = amp_dtype(device, width_of(model))
+        self.dtype = amp_dtype(device, getattr(model, "width", 0))
         # float16 has so few small numbers that gradients vanish in it: scale the loss up, and the gradients down again
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.dtype == torch.float16)
-        # Processes see equal shares of each batch; up to `world() - 1` images sit out an epoch for that.
-        self.num_images, self.batch_size = num_images - num_images % world(), config.batch_size * world()
+        # Processes see equal shares of each batch; up to `world_size() - 1` images sit out an epoch for that.
+        self.num_images, self.batch_size = num_images - num_images % world_size(), config.batch_size * world_size()
         self.steps_per_epoch = -(-self.num_images // self.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
         self.lr = 0.0
 
-    def build_optimizer(self) -> torch.optim.Optimizer:
-        """The one that the recipe names."""
-        c = self.config
-        if c.optimizer == "sgd":
-            return sgd(self.model, c.lr, c.weight_decay, c.momentum)
-        return adamw(self.model, c.lr, c.weight_decay)
-
     @property
-    def kept(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The model whose weights count: their moving average, if the recipe has one."""
         return self.average.module if self.average else self.model
 
@@ -65,17 +67,19 @@ class TrainingLoop:
         with seeded(self.config.seed, number, self.device):
             order = torch.randperm(len(train.labels)).to(train.labels.device)[: self.num_images]
             if rank():  # the same order everywhere, but crops of one's own
-                torch.manual_seed(stream(self.config.seed, number, rank()))
+                torch.manual_seed(epoch_seed(self.config.seed, number, rank()))
             batches = progress.batches(order.split(self.batch_size), self.steps_per_epoch, number)
             for index, chosen in enumerate(batches):
-                mine = share(chosen)
+                mine = local_shard(chosen)
                 self.set_learning_rate((number - 1) * self.steps_per_epoch + index)
                 loss += self.step(train.images[mine], train.labels[mine]) * len(mine)
-        return total(loss).item() / self.num_images
+        return all_reduce(loss).item() / self.num_images
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update from bytes (B, C, H, W) and labels (B,); returns the loss, a scalar on the device."""
-        images, targets = self.mix(self.config.augment(normalise(images, self.data.mean, self.data.std)), labels)
+        images = normalise(images, self.data.mean, self.data.std)  # (B, C, H, W), float32
+        images = self.config.augment(images)  #                      (B, C, H, W)
+        images, targets = self.mix(images, labels)  #                (B, C, H, W), (B,) or (B, K)
         self.optimizer.zero_grad(set_to_none=True)
         loss = self.backward(images, targets)
         if self.config.clip_norm:
@@ -91,11 +95,11 @@ class TrainingLoop:
         """Add up the gradient of the mean loss over the batch, in parts; returns that loss, a scalar on the device."""
         parts = list(zip(images.chunk(self.config.accumulate), targets.chunk(self.config.accumulate), strict=True))
         loss = torch.zeros((), device=self.device)
-        for number, (some, wanted) in enumerate(parts, start=1):
-            with local_gradient(self.network, number < len(parts)):
-                with autocast(self.device, self.dtype):
-                    mean = F.cross_entropy(self.network(some), wanted, label_smoothing=self.config.label_smoothing)
-                part = mean * (len(some) / len(images))  # a mean of means would overrate a smaller last part
+        for number, (images_part, targets_part) in enumerate(parts, start=1):
+            with no_sync(self.network, number < len(parts)):
+                with autocast(self.device, self.dtype), recomputing(self.recomputed):
+                    mean = self.loss(self.network, images_part, targets_part)
+                part = mean * (len(images_part) / len(images))  # a mean of means would overrate a smaller last part
                 self.scaler.scale(part).backward()
             loss += part.detach()
         return loss
@@ -121,17 +125,17 @@ class TrainingLoop:
         return state["history"]
 
 
-def encoder_of(model: nn.Module) -> Encoder:
-    """The encoder, whose blocks can be computed again. ValueError for a model without one."""
-    encoder = getattr(model, "encoder", None)
-    if not isinstance(encoder, Encoder):
-        raise ValueError(f"{type(model).__name__} has no encoder whose blocks could be computed again; drop recompute")
-    return encoder
-
-
-def width_of(model: nn.Module) -> int:
-    """The width D of a model with a config, 0 of any other."""
-    return getattr(getattr(model, "config", None), "dim", 0)
+@contextmanager
+def recomputing(stages: list[Stack]) -> Iterator[None]:
+    """Inside, these stages keep only the tokens between their blocks; afterwards what they kept before."""
+    before = [stage.recompute for stage in stages]
+    try:
+        for stage in stages:
+            stage.recompute = True
+        yield
+    finally:
+        for stage, value in zip(stages, before, strict=True):
+            stage.recompute = value
 
 
 @contextmanager
@@ -141,10 +145,10 @@ def seeded(seed: int, epoch: int, device: torch.device) -> Iterator[None]:
     The generators that were there before are put back afterwards.
     """
     with torch.random.fork_rng([device] if device.type == "cuda" else [], device_type="cuda"):
-        torch.manual_seed(stream(seed, epoch))
+        torch.manual_seed(epoch_seed(seed, epoch))
         yield
 
 
-def stream(seed: int, epoch: int, process: int = 0) -> int:
+def epoch_seed(seed: int, epoch: int, process: int = 0) -> int:
     """The seed of one epoch's random numbers in one of several processes."""
     return seed * 1_000_003 + epoch + (process << 32)

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-OPTIMIZERS = ("adamw", "sgd")
 SCHEDULES = ("cosine", "steps", "constant")
 DROPS = (5 / 9, 5 / 6)  # where in training the schedule "steps" divides the rate by ten
 MATRICES = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -66,6 +65,12 @@ def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
+OPTIMIZERS = {
+    "adamw": lambda model, config: adamw(model, config.lr, config.weight_decay),
+    "sgd": lambda model, config: sgd(model, config.lr, config.weight_decay, config.momentum),
+}
+
+
 def averaged(model: nn.Module, decay: float) -> AveragedModel:
     """A copy of the model whose `update_parameters(model)` moves each weight by a share 1 - decay of the way to it.
 
@@ -73,7 +78,11 @@ def averaged(model: nn.Module, decay: float) -> AveragedModel:
     decay is at most (1 + n) / (10 + n).
     """
 
-    def mean(average: Tensor, current: Tensor, updates: Tensor) -> Tensor:
-        return average.lerp(current, 1 - min(decay, (1 + int(updates)) / (10 + int(updates))))
+    def move(averages: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
+        # All weights at once, and the share stays on the device: a GPU that is asked for a number has to stop for it.
+        share = 1 - ((1 + updates) / (10 + updates)).clamp(max=decay)
+        way = torch._foreach_sub(current, averages)
+        torch._foreach_mul_(way, share)
+        torch._foreach_add_(averages, way)
 
-    return AveragedModel(model, avg_fn=mean)
+    return AveragedModel(model, multi_avg_fn=torch.no_grad()(move))

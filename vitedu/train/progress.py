@@ -27,9 +27,14 @@ class Progress:
         if not self.shown:
             return
         width = len(str(self.epochs))
-        print(
-            f"epoch {record['epoch']:{width}}/{self.epochs}  training loss {record['train_loss']:.3f}  "
-            f"validation loss {record['loss']:.3f}  accuracy {100 * record['accuracy']:5.2f} %  "
-            f"{record['seconds']:.0f} s",
-            flush=True,
-        )
+        found = [in_words(name, value) for name, value in record.items() if name not in ("epoch", "lr", "seconds")]
+        parts = [f"epoch {record['epoch']:{width}}/{self.epochs}", *found, f"{record['seconds']:.0f} s"]
+        print("  ".join(parts), flush=True)
+
+
+def in_words(name: str, value: float) -> str:
+    """A number of a record; a `loss` without another name is that of the validation split."""
+    if name.endswith("accuracy"):
+        return f"{name} {100 * value:5.2f} %"
+    names = {"train_loss": "training loss", "loss": "validation loss"}
+    return f"{names.get(name, name.replace('_', ' '))} {value:.3f}"
