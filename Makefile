@@ -41,7 +41,7 @@ book: $(READY)
 	@echo "Done. Open $(CURDIR)/$(SITE)/index.html"
 
 serve: book
-	@$(RUN) book/tools/serve.py $(SITE) $(PORT)
+	@$(RUN) -m http.server --directory $(SITE) --bind 127.0.0.1 $(PORT)
 
 test: $(READY)
 	@command -v git >/dev/null 2>&1 || { echo "git is missing; install it: apt install git" >&2; exit 1; }
@@ -53,22 +53,28 @@ test: $(READY)
 
 notebooks: $(READY)
 	@echo "Running the chapters in place"
-	@$(RUN) book/tools/run_notebooks.py $(CHAPTER)
+	@$(RUN) -m book.tools.run_notebooks $(CHAPTER)
 
 results: $(READY)
 	@$(RUN) book/tools/results.py $(NAME) $(if $(ROW),--row "$(ROW)") $(if $(SEEDS),--seeds $(SEEDS))
 
 bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
-	@$(RUN) book/tools/bench.py; kept=$$?; echo; $(RUN) book/tools/bench_models.py && echo && \
-		$(RUN) book/tools/bench_throughput.py && echo && $(RUN) book/tools/bench_equal_time.py && exit $$kept
+	@$(RUN) -m book.tools.bench.promises; kept=$$?; for part in models throughput equal_time; do \
+		echo && $(RUN) -m book.tools.bench.$$part || exit; done; exit $$kept
 
 colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
-	@$(RUN) book/tools/colab.py --torch $(TORCH) $(CHAPTER)
+	@$(RUN) -m book.tools.colab.run --torch $(TORCH) $(CHAPTER)
 
-publish: $(READY)
-	@$(RUN) book/tools/publish.py $(REPO)
+# pyproject.toml names the repository; whatever else repeats it, and the old name only, follows (the tests ask for it).
+publish:
+	@old=$$(sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml); \
+	new=$$(echo "$(REPO)" | sed -nE 's,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
+	[ -n "$$new" ] || { echo "Name it: make publish REPO=https://github.com/OWNER/NAME (now $$old)" >&2; exit 2; }; \
+	git grep -lIF --no-index --exclude-standard "$$old" | \
+		OLD=$$old NEW=$$new xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g'; \
+	echo "The address is https://github.com/$$new"
 
 clean:
 	@echo "Removing the built site and the caches"

@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable
 from numbers import Integral
 
-from torch import nn
+from torch import Tensor, nn
 
 SCHEMES = ("xavier", "normal", "torch")
 
@@ -60,5 +60,5 @@ def initialise(model: nn.Module, scheme: str) -> None:
         _normal(model.cls_token)
 
 
-def _normal(tensor) -> None:
+def _normal(tensor: Tensor) -> None:
     nn.init.trunc_normal_(tensor, std=0.02, a=-0.04, b=0.04)

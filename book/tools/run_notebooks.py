@@ -1,8 +1,8 @@
 """Run the chapters from top to bottom, in place, and normalise what is stored (behind `make notebooks`).
 
-    python book/tools/run_notebooks.py                    every chapter
-    python book/tools/run_notebooks.py 05                 the chapters whose file name starts with 05
-    python book/tools/run_notebooks.py --normalise-only   leave the outputs, only put the metadata in order
+    python -m book.tools.run_notebooks                    every chapter
+    python -m book.tools.run_notebooks 05                 the chapters whose file name starts with 05
+    python -m book.tools.run_notebooks --normalise-only   leave the outputs, only put the metadata in order
 
 A notebook that fails is left as it was. Normalising twice changes nothing, so that a re-run without a change shows no
 difference but in outputs that depend on the machine. What each run took goes to book/run_times.json (run_times.py).
@@ -11,9 +11,7 @@ difference but in outputs that depend on the machine. What each run took goes to
 import argparse
 import base64
 import io
-import os
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -23,14 +21,13 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams
 from PIL import Image
-from run_times import FILE, describe_run, write_run
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-from tests.notebook_budget import peak_mib  # noqa: E402  the same measure as in the tests
-from vitedu.device import describe_device, pick_device  # noqa: E402
+from book.tools.peak import peak_mib
+from book.tools.run_times import FILE, describe_run, write_run
+from vitedu.device import describe_device, pick_device
+from vitedu.files import write_whole
 
-CHAPTERS = ROOT / "chapters"
+CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -109,19 +106,6 @@ def execute(notebook: NotebookNode, folder: Path) -> float:
     return peak
 
 
-def write(notebook: NotebookNode, path: Path) -> None:
-    """Write to a temporary file beside `path`, then rename it: an interrupted run leaves the old notebook whole."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            nbformat.write(notebook, file)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def process(path: Path, run: bool, record: Path | None = None) -> bool:
     """Run (if `run`) and normalise one notebook, note in `record` what it used, print one line. False if it failed."""
     notebook = nbformat.read(path, as_version=4)
@@ -133,7 +117,7 @@ def process(path: Path, run: bool, record: Path | None = None) -> bool:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(f"{path.name}: FAILED, left as it was\n{error}", file=sys.stderr, flush=True)
         return False
-    write(normalise(notebook), path)
+    write_whole(path, (nbformat.writes(normalise(notebook)) + "\n").encode())
     if run and record:
         write_run(path.stem, describe_run(notebook, seconds, peak, describe_device(pick_device())), record)
     budget = notebook.metadata.get("vitedu", {}).get("budget", {}).get("seconds")

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from vitedu.device import processor
 from vitedu.files import write_whole
 
 FILE = Path(__file__).resolve().parents[1] / "run_times.json"
@@ -43,6 +42,8 @@ def fingerprint(notebook: Mapping) -> str:
 
 def describe_run(notebook: Mapping, seconds: float, mib: float, device: str) -> Run:
     """A run that has just ended on this machine."""
+    from vitedu.device import processor  # it brings torch, which a build of the site can do without
+
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     return Run(
         seconds=round(seconds, 1),

@@ -101,7 +101,7 @@ def test_a_chapter_fits_the_free_machine(path):
     On the processor, by name, bfloat16 works everywhere, emulated if need be.
     """
     notebook = nbformat.read(path, as_version=4)
-    assert notebook.metadata.vitedu.train.budget.memory_mib <= T4_MIB
+    assert notebook.metadata.vitedu.budget.memory_mib <= T4_MIB
     code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     on_device = [source for source in code if re.search(r"\b(device|cuda)\b|\bautocast\((?!\"cpu\")", source)]
     assert not [source for source in on_device if re.search(r"bfloat16|bf16", source)]

@@ -1,5 +1,6 @@
 """What every data set looks like once it is loaded: three splits of `uint8` images, ready to be moved to a device."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -46,7 +47,7 @@ class Split:
         """The images at `indices` (M,), in that order."""
         return self._map(lambda tensor: tensor[indices])
 
-    def _map(self, function) -> "Split":
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Split":
         masks = None if self.masks is None else function(self.masks)
         cues = {name: function(values) for name, values in self.cues.items()}
         return Split(function(self.images), function(self.labels), masks, cues)

@@ -37,7 +37,7 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
 def _run_with_alarm(function: Callable[[], Any], seconds: float) -> Any:
     alarms, finished = 0, False
 
-    def on_alarm(signum, frame):
+    def on_alarm(signum: int, frame: object) -> None:
         nonlocal alarms
         if finished:  # it came while we were tidying up
             return

@@ -1,8 +1,8 @@
 """Which settings to start from for which data set: chosen on the validation splits, as chapter 9 shows."""
 
 from vitedu.data import Dataset
-from vitedu.train import TrainConfig
 from vitedu.train.augment import Augment
+from vitedu.train.config import TrainConfig
 from vitedu.vit import ViTConfig, preset
 
 # What differs from the defaults of `ViTConfig`, `TrainConfig` and `Augment`. The measurements: book/results/.

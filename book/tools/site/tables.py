@@ -1,21 +1,25 @@
-"""Sphinx extension: the tables that are made from the chapters while the site is built, so that they cannot go stale.
+"""Sphinx extension: the tables and the picture that are made while the site is built, so that they cannot go stale.
 
 ```{exercise-index}```   every exercise with its number, title, difficulty and minutes
 ```{run-times}```        what each chapter used when `make notebooks` last ran it, beside its budget
 ```{korean-index}```     the glossary's terms, sorted by their Korean equivalents
+```{path-picture}```     the chapters as patches, from the table on the same page; its content is the alternative text
 """
 
+import base64
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from chapter_files import ROOT, Chapter, all_chapters
 from docutils import nodes
 from docutils.statemachine import StringList
-from glossary import PAGE, Entry, read_glossary
-from run_times import FILE, Run, fingerprint, read_runs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from book.tools.run_times import FILE, Run, fingerprint, read_runs
+from book.tools.site.chapters import ROOT, Chapter, all_chapters
+from book.tools.site.glossary import PAGE, Entry, read_glossary
+from book.tools.site.path import INTRO, draw
 
 
 def exercise_lines(chapters: Iterable[Chapter]) -> Iterator[str]:
@@ -108,6 +112,14 @@ class KoreanIndex(Generated):
         return [str(PAGE.relative_to(ROOT))]
 
 
+class PathPicture(SphinxDirective):
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        picture = base64.b64encode(draw(INTRO.read_text(encoding="utf-8")).encode()).decode()
+        return [nodes.image(uri=f"data:image/svg+xml;base64,{picture}", alt=" ".join(self.content))]
+
+
 def read_page_anew(app: Sphinx, env: object, added: set, changed: set, removed: set) -> list[str]:
     """A new chapter is in no page's list of files yet, so the pages with tables are read anew for one."""
     del app, changed
@@ -119,6 +131,8 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("exercise-index", ExerciseIndex)
     app.add_directive("run-times", RunTimes)
     app.add_directive("korean-index", KoreanIndex)
+    app.add_directive("path-picture", PathPicture)
     app.connect("env-get-outdated", read_page_anew)
-    revision = zlib.crc32(Path(__file__).read_bytes())  # a change of this file makes Sphinx read all pages anew
+    # A change of one of these files makes Sphinx read all pages anew.
+    revision = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
     return {"version": "1", "env_version": revision, "parallel_read_safe": True, "parallel_write_safe": True}

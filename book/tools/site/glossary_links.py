@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from docutils import nodes
-from glossary import Entry, read_glossary
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+from book.tools.site.glossary import Entry, read_glossary
 
 PAGE = "book/glossary"
 CLASS = "glossary-term"

@@ -4,14 +4,18 @@ It follows the repository's, so that one place names it: GitHub serves the pages
 https://OWNER.github.io/NAME/, and those of OWNER/OWNER.github.io at the root of that host.
 """
 
-import publish
+import re
+
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
 
 def site_address(repository: str) -> str:
     """`https://github.com/OWNER/NAME` -> `https://owner.github.io/NAME/`. ValueError if it is no such address."""
-    owner, name = publish.parse(repository).split("/")
+    parts = re.fullmatch(r"https://github\.com/([A-Za-z0-9-]+)/([A-Za-z0-9._-]+)", repository)
+    if parts is None:
+        raise ValueError(f"{repository!r} is not of the form https://github.com/OWNER/NAME, which Colab needs")
+    owner, name = parts.groups()
     host = f"{owner.lower()}.github.io"
     return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
 

@@ -1,7 +1,7 @@
 """Accuracy on Fashion-MNIST after equal time: the book's models beside the d2l.ai recipe, in the same run.
 
-    python book/tools/bench_equal_time.py               60 seconds for each
-    python book/tools/bench_equal_time.py --seconds 5
+    python -m book.tools.bench.equal_time               60 seconds for each
+    python -m book.tools.bench.equal_time --seconds 5
 
 The clock is the wall's, and counts steps of training alone. Whoever has used least time so far takes the next step, so
 that whatever else the machine does hits all of them. Validation images; nothing is said of what more time would give.
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "experiments"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))
 from _equal_time import Contender
 from d2l_recipe import contenders
 

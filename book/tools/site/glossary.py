@@ -8,7 +8,7 @@ from pathlib import Path
 from docutils.nodes import make_id
 from myst_parser.mdit_to_docutils.base import default_slugify
 
-PAGE = Path(__file__).resolve().parents[1] / "glossary.md"
+PAGE = Path(__file__).resolve().parents[2] / "glossary.md"
 
 ENTRY = re.compile(
     r"""^\#\#\#\ (?P<term>[^\n]+)\n\n

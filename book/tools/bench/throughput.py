@@ -1,7 +1,7 @@
 """Time training on a GPU: S/16 and B/16 at 224 pixels in bfloat16, vitedu's model beside timm's under the same loop.
 
-    python book/tools/bench_throughput.py                           both sizes, a few minutes, most of it compiling
-    python book/tools/bench_throughput.py --sizes S/16 --rounds 5
+    python -m book.tools.bench.throughput                           both sizes, a few minutes, most of it compiling
+    python -m book.tools.bench.throughput --sizes S/16 --rounds 5
 
 Both models are compiled and take steps of the same fused AdamW on the same images, in turns. A row gives vitedu's
 images a second, how it stands to timm's (above 1, vitedu is faster), and which share it uses of the rate that a product
@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from bench_models import models, ratio, take_turns
 from torch import nn
 
+from book.tools.bench.models import models, ratio, take_turns
 from vitedu.cost import utilisation
 from vitedu.device import autocast, describe_device
 from vitedu.train.optim import adamw

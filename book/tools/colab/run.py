@@ -1,10 +1,10 @@
 """Run chapters as Colab does: the notebook file alone, in an empty folder, where vitedu is not installed yet.
 
-    python book/tools/colab.py                     every chapter, with the oldest and with the newest packages
-    python book/tools/colab.py --torch oldest 05   the chapters whose file name starts with 05, with the oldest alone
+    python -m book.tools.colab.run                     every chapter, with the oldest and with the newest packages
+    python -m book.tools.colab.run --torch oldest 05   the chapters that start with 05, with the oldest alone
 
 Each chapter gets a machine of its own: a virtual environment that holds Colab's main packages and nothing else. The
-oldest are those of colab_oldest.txt, installed once into _build/colab and kept there; the newest are the pinned ones,
+oldest are those of oldest.txt, installed once into _build/colab and kept there; the newest are the pinned ones,
 borrowed from the environment that runs this. The chapter's setup cell installs vitedu as it is in this folder, changes
 that are not committed included, from a git repository on disk. A chapter passes if
 
@@ -27,7 +27,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
-from colab_machine import (
+from jupyter_client.kernelspec import KernelSpecManager
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell, new_notebook
+from packaging.utils import canonicalize_name
+
+from book.tools.colab.machine import (
     ROOT,
     changes,
     environment_of_a_machine,
@@ -38,13 +46,6 @@ from colab_machine import (
     oldest_packages,
     packages_below,
 )
-from jupyter_client.kernelspec import KernelSpecManager
-from jupyter_client.manager import AsyncKernelManager
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
-from nbformat import NotebookNode
-from nbformat.v4 import new_code_cell, new_notebook
-from packaging.utils import canonicalize_name
 
 CHAPTERS = ROOT / "chapters"
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below

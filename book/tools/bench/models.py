@@ -1,7 +1,7 @@
 """Time vitedu's ViT beside those of torchvision, timm and vit-pytorch: inference and a training step.
 
-    python book/tools/bench_models.py                              the whole table, about 5 minutes on two idle cores
-    python book/tools/bench_models.py --sizes Ti/16 CIFAR --modes inference --rounds 5
+    python -m book.tools.bench.models                              the whole table, about 5 minutes on two idle cores
+    python -m book.tools.bench.models --sizes Ti/16 CIFAR --modes inference --rounds 5
 
 All four run on the same images and threads; vitedu, torchvision and timm with the same weights, tested to be equal
 first. vit-pytorch's model has two more LayerNorms, no bias in its projections and no fused attention, so it runs with

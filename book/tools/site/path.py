@@ -1,6 +1,4 @@
-"""Draw the path through the book: book/figures/path.svg, from the table of chapters in book/intro.md.
-
-    python book/tools/draw_path.py
+"""The picture of the path through the book, drawn from the table of chapters in book/intro.md (see tables.py).
 
 The book as a picture that has been cut into patches: one for each chapter, in raster order, in the colour of its part.
 Planned chapters are pale and dashed. Every word stands on a ground of its own, so that it is legible on any page.
@@ -13,8 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-BOOK = Path(__file__).resolve().parents[1]
-INTRO, PICTURE = BOOK / "intro.md", BOOK / "figures" / "path.svg"
+INTRO = Path(__file__).resolve().parents[2] / "intro.md"
 
 COLUMNS, SIDE, GAP, MARGIN = 4, 140, 16, 4  # pixels
 LETTERS = 14  # that fit into one line of a patch
@@ -101,12 +98,3 @@ def draw(intro: str) -> str:
         "</svg>",
     ]
     return "\n".join(lines) + "\n"
-
-
-def main() -> None:
-    PICTURE.write_text(draw(INTRO.read_text(encoding="utf-8")), encoding="utf-8")
-    print(f"wrote {PICTURE.relative_to(BOOK.parent)}")
-
-
-if __name__ == "__main__":
-    main()

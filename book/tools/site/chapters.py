@@ -9,7 +9,7 @@ from pathlib import Path
 
 from myst_parser.mdit_to_docutils.base import default_slugify
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "chapters"
 
 HEADING = re.compile(r"(#{1,6}) +(.+?)\s*$")

@@ -1,6 +1,6 @@
 """A stand-in for the machine that Colab lends: Colab's main packages and nothing else, the oldest or the newest.
 
-The oldest are those of colab_oldest.txt, installed once into _build/colab and kept there. The newest are the pinned
+The oldest are those of oldest.txt, installed once into _build/colab and kept there. The newest are the pinned
 ones, borrowed from the environment that runs this.
 """
 
@@ -16,8 +16,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).resolve().parents[2]
-LIST = ROOT / "book" / "tools" / "colab_oldest.txt"
+ROOT = Path(__file__).resolve().parents[3]
+LIST = Path(__file__).with_name("oldest.txt")
 OLDEST = ROOT / "_build" / "colab" / "oldest"
 NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MPLBACKEND", "JUPYTER_PATH")
 
