@@ -26,6 +26,10 @@ def scaled_dot_product_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor |
     Raises:
         ValueError: the widths of q and k, or the lengths of k and v, differ; or the mask has a single axis.
         TypeError: the mask is not boolean.
+
+    >>> q, k, v = torch.zeros(2, 8), torch.zeros(3, 8), torch.eye(3)  # equal scores
+    >>> scaled_dot_product_attention(q, k, v)[0][0]
+    tensor([0.3333, 0.3333, 0.3333])
     """
     _check_shapes(q, k, v)
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., N, S)   Eq. 1

@@ -169,10 +169,3 @@ class Encoder(Stack):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """x (B, N, D), mask broadcasting to (B, h, N, N) or None -> (B, N, D)."""
         return super().forward(x, mask)
-
-
-def stages_of(model: nn.Module) -> list[Stack]:
-    """The stacks that a model says its blocks stand in, `model.stages`. ValueError for a model that does not say."""
-    if not hasattr(model, "stages"):
-        raise ValueError(f"{type(model).__name__} does not tell its `stages`, the stacks that its blocks stand in")
-    return list(model.stages)

@@ -33,7 +33,11 @@ def patch_grid(image_size: Size, patch_size: Size) -> tuple[int, int]:
 
 
 def fitting_patch_side(image_side: int) -> int:
-    """The divisor of an image side that cuts it most nearly into 8. ValueError if none gives 4 to 16 patches."""
+    """The divisor of an image side that cuts it most nearly into 8. ValueError if none gives 4 to 16 patches.
+
+    >>> [fitting_patch_side(side) for side in (28, 32, 96)]
+    [4, 4, 12]
+    """
     divisors = [side for side in range(1, image_side + 1) if image_side % side == 0 and 4 <= image_side // side <= 16]
     if not divisors:
         near = max(8, round(image_side / 8) * 8)
@@ -56,6 +60,10 @@ def patchify(images: Tensor, patch_size: Size) -> Tensor:
 
     Raises:
         ValueError: `images` is not four-dimensional, or a side is not divisible by the patch side.
+
+    >>> import torch
+    >>> patchify(torch.zeros(2, 3, 32, 48), 8).shape  # 4 · 6 patches of 3 · 8 · 8 numbers
+    torch.Size([2, 24, 192])
     """
     if images.ndim != 4:
         raise ValueError(f"images have {images.ndim} axes, expected 4 (B, C, H, W); add a batch axis with images[None]")
@@ -71,6 +79,11 @@ def unpatchify(tokens: Tensor, patch_size: Size, image_size: Size) -> Tensor:
 
     Raises:
         ValueError: N or the token width does not fit `image_size` and `patch_size`.
+
+    >>> import torch
+    >>> images = torch.rand(2, 3, 32, 48)
+    >>> torch.equal(unpatchify(patchify(images, 8), 8, (32, 48)), images)
+    True
     """
     (gh, gw), (ph, pw) = patch_grid(image_size, patch_size), pair(patch_size)
     if tokens.ndim != 3 or tokens.shape[1] != gh * gw:

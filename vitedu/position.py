@@ -19,6 +19,10 @@ def sincos_1d(positions: Tensor, dim: int, base: float = 10_000.0) -> Tensor:
 
     Every row has length √(D/2), and the dot product of two rows depends only on their distance.
     ValueError if D is odd.
+
+    >>> sincos_1d(torch.arange(2), 4)
+    tensor([[0.0000, 0.0000, 1.0000, 1.0000],
+            [0.8415, 0.0100, 0.5403, 0.9999]])
     """
     if dim % 2:
         raise ValueError(f"width {dim} is not divisible by 2; a sine and a cosine need one column each")
@@ -32,6 +36,9 @@ def sincos_2d(grid: tuple[int, int], dim: int, base: float = 10_000.0) -> Tensor
     """Half of the columns encode the row, half the column of each patch, in raster order: -> (gh·gw, D).
 
     ValueError if D is not divisible by 4.
+
+    >>> sincos_2d((2, 3), 8).shape
+    torch.Size([6, 8])
     """
     if dim % 4:
         raise ValueError(f"width {dim} is not divisible by 4; row and column each need sines and cosines")
@@ -60,6 +67,9 @@ def interpolate_positions(
 
     Raises:
         ValueError: the table has not num_prefix + N rows, or the convention is unknown.
+
+    >>> interpolate_positions(torch.zeros(1 + 14 * 14, 768), (14, 14), (24, 24)).shape
+    torch.Size([577, 768])
     """
     if table.shape[0] != num_prefix + old_grid[0] * old_grid[1]:
         raise ValueError(

@@ -81,7 +81,7 @@ class ViT(nn.Module):
 
     def __init__(self, config: ViTConfig):
         super().__init__()
-        self.config = config
+        self.config, self.width, self.grid = config, config.dim, config.grid
         self.patch_embed = PatchEmbed(config.patch_size, config.in_channels, config.dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim)) if config.num_prefix else None
         self.positions = PositionEmbedding(
@@ -96,16 +96,6 @@ class ViT(nn.Module):
         if config.zero_head:
             nn.init.zeros_(self.head.weight)
             nn.init.zeros_(self.head.bias)
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.config.dim
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Patch tokens down and across."""
-        return self.config.grid
 
     @property
     def stages(self) -> list[Stack]:

@@ -83,7 +83,7 @@ def test_gradient_times_input_is_the_effect_of_each_patch_on_a_linear_model():
     weight = torch.randn(1, 3, 8, 12)
 
     class Linear(torch.nn.Module):
-        config = small_vit().config
+        grid = small_vit().grid
 
         def forward(self, images):
             return (images * weight).sum(dim=(1, 2, 3))[:, None].expand(-1, 5)

@@ -30,7 +30,7 @@ def relevance_maps(model: ViT, images: Tensor) -> dict[str, Tensor]:
 
     The model has to be in evaluation mode, or dropout changes what gradient × input sees.
     """
-    grid, pool = model.config.grid, model.config.pool
+    grid, pool = model.grid, model.config.pool
     with capture_attention(model) as maps, torch.no_grad():
         model(images)
     found = {f"rollout, {fusion}": rollout(maps, fusion) for fusion in FUSIONS}
@@ -51,7 +51,7 @@ def gradient_times_input(model: ViT, images: Tensor) -> Tensor:
         scores = model(pixels).amax(dim=1)  # (B,)
         (gradient,) = torch.autograd.grad(scores.sum(), pixels)
     strength = (gradient * pixels.detach()).sum(dim=1).abs()  # (B, H, W)
-    return F.adaptive_avg_pool2d(strength[:, None], model.config.grid)[:, 0]  # (B, gh, gw)
+    return F.adaptive_avg_pool2d(strength[:, None], model.grid)[:, 0]  # (B, gh, gw)
 
 
 def baselines(count: int, grid: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from vitedu.initialise import one_of, probability
+
 FUSIONS = ("mean", "max", "min")
 
 
@@ -16,8 +18,7 @@ def fuse_heads(attention: Tensor, fusion: str = "mean") -> Tensor:
 
     Only the mean keeps rows that sum to one.
     """
-    if fusion not in FUSIONS:
-        raise ValueError(f"fusion {fusion!r} is not one of {', '.join(FUSIONS)}")
+    one_of("fusion", fusion, FUSIONS)
     return attention.mean(dim=1) if fusion == "mean" else getattr(attention, f"a{fusion}")(dim=1)
 
 
@@ -26,8 +27,7 @@ def discard_lowest(weights: Tensor, share: float) -> Tensor:
 
     ValueError if the share is not in [0, 1): at 1 nothing would be left.
     """
-    if not 0 <= share < 1:
-        raise ValueError(f"discard {share} is outside [0, 1); 0.9 keeps the highest tenth of each row")
+    probability("discard", share)
     count = int(share * weights.shape[-1])
     lowest = weights.topk(count, dim=-1, largest=False).indices  # (B, N, count)
     return weights.scatter(-1, lowest, 0.0)
@@ -45,6 +45,10 @@ def rollout(maps: Sequence[Tensor], fusion: str = "mean", discard: float = 0.0) 
 
     Raises:
         ValueError: there are no maps, an unknown fusion, or a share outside [0, 1).
+
+    >>> uniform = torch.full((1, 2, 4, 4), 1 / 4)  # one image, two heads, four tokens
+    >>> rollout([uniform])[0, 0]  # half of a token is its own residual, the other half comes from all four
+    tensor([0.6250, 0.1250, 0.1250, 0.1250])
     """
     if not maps:
         raise ValueError("0 maps; run the model inside `with capture_attention(model) as maps`, then pass them")

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from vitedu import plot
 from vitedu.capture import capture_attention
-from vitedu.patch import pair
 from vitedu.vit import ViT
 
 
@@ -30,8 +29,9 @@ class AttentionMaps:
         model.train(was_training)
         self.maps = torch.stack([layer.float().cpu() for layer in maps])  # (L, B, h, N, N)
         self.pictures = pictures.cpu()
-        self.grid, self.patch_size = model.config.grid, pair(model.config.patch_size)
-        self.num_prefix = 1 if model.config.pool == "cls" else 0
+        self.grid, self.num_prefix = model.grid, model.config.num_prefix
+        height, width = images.shape[-2:]
+        self.patch_size = height // self.grid[0], width // self.grid[1]  # a hybrid's tokens stand for its CNN's stride
 
     def weights(self, image: int, layer: int, head: int | None, query: int | None) -> Tensor:
         """What one query gives to every patch, (gh, gw). No head: their mean. No query: the class token's.

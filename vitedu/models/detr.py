@@ -86,7 +86,7 @@ class DETR(nn.Module):
 
     def __init__(self, config: DETRConfig):
         super().__init__()
-        self.config = config
+        self.config, self.width = config, config.dim
         D, h, ratio = config.dim, config.num_heads, config.mlp_ratio
         self.backbone = ResNet(config.backbone)  # differs from the paper: trained from scratch, its batch norm too
         self.backbone.head = nn.Identity()  # nobody asks it for classes
@@ -100,11 +100,6 @@ class DETR(nn.Module):
         self.class_head = nn.Linear(D, config.num_classes + 1)
         hidden = [nn.Linear(D, D), nn.ReLU(), nn.Linear(D, D), nn.ReLU()]
         self.box_head = nn.Sequential(*hidden, nn.Linear(D, 4))
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.config.dim
 
     @property
     def stages(self) -> list[Stack]:

@@ -49,15 +49,10 @@ class HybridViT(nn.Module):
                 f"the Transformer is for {config.in_channels} channels, the CNN for {cnn.in_channels}; "
                 "give both the number that the images have"
             )
-        self.config, self.grid = config, cnn.feature_size(config.image_size)
+        self.config, self.width, self.grid = config, config.dim, cnn.feature_size(config.image_size)
         self.cnn = ResNet(cnn)
         self.cnn.head = nn.Identity()  # the Transformer's head does the classifying
         self.vit = ViT(replace(config, image_size=self.grid, patch_size=1, in_channels=cnn.widths[-1]))
-
-    @property
-    def width(self) -> int:
-        """D."""
-        return self.config.dim
 
     @property
     def stages(self) -> list[Stack]:

@@ -32,6 +32,7 @@ class Renamed(argparse.Action):
     """`--hybrid`, which is `--model hybrid` now."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Say so, and stop."""
         parser.error("--hybrid is now --model hybrid")
 
 

@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vitedu.block import stages_of
+from vitedu.block import Stack
 from vitedu.device import pick_device
 
 
@@ -107,3 +107,10 @@ def shard(model: nn.Module) -> nn.Module:
     for block in blocks:
         fully_shard(block)
     return fully_shard(model)
+
+
+def stages_of(model: nn.Module) -> list[Stack]:
+    """The stacks that a model says its blocks stand in, `model.stages`. ValueError for a model that does not say."""
+    if not hasattr(model, "stages"):
+        raise ValueError(f"{type(model).__name__} does not tell its `stages`, the stacks that its blocks stand in")
+    return list(model.stages)

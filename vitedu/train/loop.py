@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vitedu.block import Stack, stages_of
+from vitedu.block import Stack
 from vitedu.data import Dataset, Split, normalise
 from vitedu.device import amp_dtype, autocast
 from vitedu.train.checkpoint import load_checkpoint, save_checkpoint
 from vitedu.train.config import TrainConfig
-from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_sync, rank, world_size
+from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_sync, rank, stages_of, world_size
 from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
 from vitedu.train.optim import OPTIMIZERS, averaged, learning_rate
