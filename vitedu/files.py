@@ -1,6 +1,11 @@
-"""Writing a file so that nobody ever sees half of it: checkpoints, downloads and caches all go through here."""
+"""Writing a file so that nobody ever sees half of it, and a line so that every output can hold it.
 
+Checkpoints, downloads and caches all go through here.
+"""
+
+import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,3 +38,21 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write these bytes to `path`, entirely or not at all."""
     with whole_file(path) as file:
         file.write(content)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write `content` as JSON, entirely or not at all. ValueError for numbers that JSON does not have, such as nan."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode())
+
+
+PLAIN = str.maketrans({"×": "x", "±": "+-", "✓": "+", "·": "-", "…": "...", "–": "-", "’": "'", "²": "^2", "√": "sqrt"})
+
+
+def say(text: str) -> None:
+    """Print a line; what the output's encoding lacks, as on older Windows consoles, is written with what it has."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(PLAIN).encode(encoding, errors="replace").decode(encoding)
+    print(text, flush=True)

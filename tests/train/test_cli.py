@@ -18,8 +18,9 @@ from safetensors.torch import load_file
 from vitedu.data import load
 from vitedu.models.table import CLASSIFIERS, MODELS
 from vitedu.train.checkpoint import STATE_FILE, load_checkpoint, read_state
-from vitedu.train.cli import RESULT_FILE, build_model, build_parser, configs, main, new_run, read_run
+from vitedu.train.cli import main, new_run, parse
 from vitedu.train.recipes import RECIPES
+from vitedu.train.run import RESULT_FILE, build_model, configs, read_run
 from vitedu.vit import ViT
 
 SMALL = [
@@ -55,15 +56,14 @@ def test_a_run_leaves_its_settings_its_checkpoint_and_its_result(tmp_path, capsy
 
 def test_every_option_reaches_its_config():
     given = ["--drop-path", "0.2", "--pool", "mean", "--lr", "0.5", "--erase", "0.25", "--flip", "--seed", "3"]
-    args = build_parser().parse_args([*SMALL, *given])
-    model, train = configs(json.loads(json.dumps(new_run(args, load("digits", quiet=True)))))
+    run = new_run(parse([*SMALL, *given]), load("digits", quiet=True), {})
+    model, train = configs(json.loads(json.dumps(run)))
     assert (model.drop_path, model.pool, model.patch_size) == (0.2, "mean", 4)
     assert (train.lr, train.seed, train.augment.erase, train.augment.flip) == (0.5, 3, 0.25, True)
 
 
 def test_what_is_left_out_comes_from_the_recipe():
-    args = build_parser().parse_args(["--data", "digits"])
-    model, train = configs(new_run(args, load("digits", quiet=True)))
+    model, train = configs(new_run(parse(["--data", "digits"]), load("digits", quiet=True), {}))
     for part, config in (("model", model), ("train", train), ("augment", train.augment)):
         for name, value in RECIPES["digits"].get(part, {}).items():
             assert getattr(config, name) == value, name
@@ -181,5 +181,8 @@ def test_every_model_of_the_table_trains_and_comes_back_from_its_settings(tmp_pa
 
 
 def test_a_run_from_before_the_table_is_read(tmp_path):
-    (tmp_path / "run.json").write_text(json.dumps({"hybrid": True, "model": {}}))
-    assert read_run(tmp_path) == {"kind": "hybrid", "model": {}}
+    assert main([*SMALL, "--epochs", "1", "--model", "hybrid", "--out", str(tmp_path)]) == 0
+    run = read_run(tmp_path)
+    old = {key: value for key, value in run.items() if key != "kind"} | {"hybrid": True}
+    (tmp_path / "run.json").write_text(json.dumps(old))
+    assert read_run(tmp_path) == run

@@ -10,6 +10,7 @@ from vitedu.data.folder import load_folder
 from vitedu.data.paths import data_root
 from vitedu.data.published import PUBLISHED, load_named
 from vitedu.data.shapes import draw_shapes, load_shapes
+from vitedu.files import say
 from vitedu.patch import Size
 
 __all__ = ["NAMES", "Dataset", "DatasetUnavailable", "Split", "draw_shapes", "load", "normalise"]
@@ -35,7 +36,7 @@ def load(
     """
     dataset = _load(name, Path(root).expanduser() if root else data_root(), image_size, options)
     if not quiet:
-        print(dataset.describe())
+        say(dataset.describe())
     return dataset
 
 

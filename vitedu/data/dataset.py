@@ -1,5 +1,6 @@
 """What every data set looks like once it is loaded: three splits of `uint8` images, ready to be moved to a device."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -90,6 +91,16 @@ class Dataset:
         share, value = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
         mean = share @ value  # (C,)
         return mean, ((value - mean[:, None]) ** 2 * share).sum(1).sqrt()  # (C,), (C,)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hex string that another set of pictures, labels or classes would not have."""
+        digest = hashlib.sha256(repr(self.class_names).encode())
+        for split in (self.train, self.val, self.test):
+            digest.update(repr(tuple(split.images.shape)).encode())
+            for part in (split.labels, split.images):
+                digest.update(part.cpu().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     def train_and_val(self) -> Split:
         """Training and validation images in one split, for a last run once the choices are made."""

@@ -7,7 +7,16 @@ torchrun --nproc-per-node=2 -m vitedu.train --data fashion-mnist --out runs/b
 
 from vitedu.train.config import TrainConfig
 from vitedu.train.fit import Evaluation, evaluate, evaluate_shared, fit
-from vitedu.train.loop import TrainingLoop
+from vitedu.train.loop import TrainingDiverged, TrainingLoop
 from vitedu.train.recipes import recipe
 
-__all__ = ["Evaluation", "TrainConfig", "TrainingLoop", "evaluate", "evaluate_shared", "fit", "recipe"]
+__all__ = [
+    "Evaluation",
+    "TrainConfig",
+    "TrainingDiverged",
+    "TrainingLoop",
+    "evaluate",
+    "evaluate_shared",
+    "fit",
+    "recipe",
+]

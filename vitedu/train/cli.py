@@ -1,10 +1,12 @@
 """The command line of `python -m vitedu.train`: start a run, resume it, and measure it once on the test split."""
 
 import argparse
-import json
 import math
 import sys
+import tarfile
 import time
+import zipfile
+import zlib
 from dataclasses import asdict, fields
 from pathlib import Path
 
@@ -14,18 +16,34 @@ from torch import nn
 from vitedu import data as datasets
 from vitedu.cost import count_parameters
 from vitedu.device import describe_device
-from vitedu.files import CheckpointError, write_whole
+from vitedu.files import CheckpointError, say, write_json
 from vitedu.models.table import CLASSIFIERS, MODELS
 from vitedu.patch import Size
-from vitedu.train import TrainConfig, evaluate_shared, fit
 from vitedu.train.augment import Augment
 from vitedu.train.checkpoint import STATE_FILE
+from vitedu.train.config import TrainConfig
 from vitedu.train.distributed import processes, rank, restarts, world_size
+from vitedu.train.fit import evaluate_shared, fit
+from vitedu.train.identity import about_run, what_changed
+from vitedu.train.loop import TrainingDiverged
 from vitedu.train.recipes import recipe
+from vitedu.train.run import (
+    RESULT_FILE,
+    build_model,
+    config_from,
+    configs,
+    final_weights,
+    read_run,
+    same_run,
+    take_weights,
+    write_run,
+)
 from vitedu.vit import PRESETS, ViTConfig
 
-RUN_FILE, RESULT_FILE = "run.json", "result.json"
 FROM_DATA = {"image_size", "in_channels", "num_classes", "augment"}  # read off the images, or built from other options
+DEFAULTS = {"out": None, "root": None, "image_size": None, "preset": "tiny", "model": "vit", "train_on_val": False}
+# What may go wrong with a disk, an archive or a picture; the rest would be a fault of this program.
+OUTSIDE = (OSError, EOFError, UnicodeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 class Renamed(argparse.Action):
@@ -42,16 +60,20 @@ def options(config: type) -> dict[str, type]:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """One option per field of the three configs; what is left out comes from the data set's recipe."""
-    parser = argparse.ArgumentParser("python -m vitedu.train", description="Train a Vision Transformer from scratch.")
-    start = parser.add_mutually_exclusive_group(required=True)
-    start.add_argument("--data", help=f"{', '.join(datasets.NAMES)}, or a folder or zip of train/<class>/*.jpg")
-    start.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder, as it was started")
+    """One option per field of the three configs; what is left out is in `DEFAULTS` or comes from the recipe."""
+    parser = argparse.ArgumentParser(
+        "python -m vitedu.train", description="Train a Vision Transformer.", argument_default=argparse.SUPPRESS
+    )
+    parser.add_argument("--data", help=f"{', '.join(datasets.NAMES)}, or a folder or zip of train/<class>/*.jpg")
+    parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder, as it was started")
+    parser.add_argument(
+        "--start-from", type=Path, metavar="RUN", help="begin with the weights of that run; on its data, or on --data"
+    )
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the checkpoint and the result")
     parser.add_argument("--root", help="where the data sets lie; $VITEDU_DATA if not given")
     parser.add_argument("--image-size", type=int, help="side in pixels, where photographs have to be made equal")
-    parser.add_argument("--preset", default="tiny", choices=PRESETS, help="width, depth and heads (default: tiny)")
-    parser.add_argument("--model", default="vit", choices=CLASSIFIERS, help="what to train (default: vit)")
+    parser.add_argument("--preset", choices=PRESETS, help="width, depth and heads (default: tiny)")
+    parser.add_argument("--model", choices=CLASSIFIERS, help="what to train (default: vit)")
     parser.add_argument("--hybrid", action=Renamed, nargs=0, help=argparse.SUPPRESS)
     parser.add_argument(
         "--train-on-val", action="store_true", help="learn from the validation images too, in a last run"
@@ -62,23 +84,48 @@ def build_parser() -> argparse.ArgumentParser:
             how = (
                 {"action": argparse.BooleanOptionalAction} if kind is bool else {"type": int if kind == Size else kind}
             )
-            group.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, **how)
+            group.add_argument(f"--{name.replace('_', '-')}", **how)
     return parser
 
 
-def new_run(args: argparse.Namespace, data: datasets.Dataset) -> dict:
-    """Everything that decides a run, as JSON can hold it."""
-    given = [
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options; what was not given is left out, but for `DEFAULTS`. Exit status 2 if they do not go together."""
+    parser = build_parser()
+    args = parser.parse_args(arguments)
+    given = set(vars(args))
+    if "resume" in args and given != {"resume"}:
+        option = "--" + sorted(given - {"resume"})[0].replace("_", "-")
+        parser.error(
+            f"--resume goes on as the run was started, so {option} cannot be given; "
+            f"for a new run from its weights: --start-from {args.resume} {option} … --out ANOTHER"
+        )
+    if not given & {"data", "resume", "start_from"}:
+        parser.error("one of --data, --resume and --start-from is needed")
+    if "start_from" in args and (bound := given & {"preset", "model"}):
+        parser.error(f"--{bound.pop()} belongs to the model, which --start-from brings; leave it out")
+    return argparse.Namespace(**DEFAULTS | vars(args))
+
+
+def new_run(args: argparse.Namespace, data: datasets.Dataset, source: dict, parent: dict | None = None) -> dict:
+    """Everything that decides a run, as JSON can hold it; `parent` is the run whose weights it begins with."""
+    model, train, augment = (
         {name: getattr(args, name) for name in options(config) if name in args}
         for config in (ViTConfig, TrainConfig, Augment)
-    ]
-    if not MODELS[args.model].transformer and given[0]:
-        named = ", ".join(f"--{name.replace('_', '-')}" for name in given[0])
-        raise ValueError(f"{named} is for a Transformer, which {args.model} is not; leave it out")
-    model, train = recipe(data, args.preset, *given)
-    source = {"name": args.data, "root": args.root, "image_size": args.image_size}
-    about = {"kind": args.model, "train_on_val": args.train_on_val}
-    return {"data": source, **about, "model": asdict(model), "train": asdict(train)}
+    )
+    kind = parent["kind"] if parent else args.model
+    if not MODELS[kind].transformer and model:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in model)
+        raise ValueError(f"{named} is for a Transformer, which {kind} is not; leave it out")
+    config, recipe_ = recipe(data, args.preset, {} if parent else model, train, augment)
+    if parent:
+        shape = {name: getattr(config, name) for name in ("image_size", "in_channels", "num_classes")}
+        config = config_from(parent, shape, model)
+    if args.train_on_val and recipe_.keep == "best":
+        raise ValueError("--keep best chooses on the validation images, which --train-on-val learns from; take one")
+    about = {"kind": kind, "train_on_val": args.train_on_val}
+    if parent:
+        about["start_from"] = str(args.start_from)
+    return {"data": source, **about, "model": asdict(config), "train": asdict(recipe_)}
 
 
 def load(source: dict) -> datasets.Dataset:
@@ -86,41 +133,9 @@ def load(source: dict) -> datasets.Dataset:
     return datasets.load(source["name"], root=source["root"], image_size=source["image_size"], quiet=rank() > 0)
 
 
-def configs(run: dict) -> tuple[ViTConfig, TrainConfig]:
-    """Back from JSON to the frozen configs."""
-    augment = Augment(**run["train"]["augment"])
-    return ViTConfig(**run["model"]), TrainConfig(**run["train"] | {"augment": augment})
-
-
-def build_model(run: dict) -> nn.Module:
-    """The untrained model of a run."""
-    return MODELS[run["kind"]].classifier(configs(run)[0])
-
-
-def write_run(out: Path, run: dict) -> None:
-    """Write the run's settings into a new folder. ValueError if another run is there already."""
-    if rank():  # the first of several processes does it for all
-        return
-    if (out / RUN_FILE).exists():
-        raise ValueError(f"{out} holds a run already; continue it with --resume {out}, or choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / RUN_FILE, json.dumps(run, indent=1).encode())
-
-
-def read_run(out: Path) -> dict:
-    """The settings of the run in `out`. CheckpointError if no run was started there."""
-    try:
-        run = json.loads((out / RUN_FILE).read_text())
-    except FileNotFoundError:
-        raise CheckpointError(f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}") from None
-    if "hybrid" in run:  # of a run that began when that was an option of its own
-        run["kind"] = "hybrid" if run.pop("hybrid") else "vit"
-    return run
-
-
-def same_run(out: Path, run: dict) -> bool:
-    """Whether the run in `out` was started with exactly these settings."""
-    return (out / RUN_FILE).exists() and read_run(out) == json.loads(json.dumps(run))
+def images_of(run: dict, data: datasets.Dataset) -> datasets.Split:
+    """What the run learns from."""
+    return data.train_and_val() if run["train_on_val"] else data.train
 
 
 def execute(run: dict, data: datasets.Dataset, out: Path | None, device: torch.device) -> float:
@@ -132,15 +147,25 @@ def execute(run: dict, data: datasets.Dataset, out: Path | None, device: torch.d
     describe_run(run, model, device)
     # A run that was killed before its first checkpoint has nothing to restore and starts again, from the same seed.
     resume = out is not None and (out / STATE_FILE).exists()
-    train = data.train_and_val() if run["train_on_val"] else data.train
+    if run.get("start_from") and not resume:
+        start_from(Path(run["start_from"]), model, data)
+    train = images_of(run, data)
     history = fit(model, data, train_config, train=train, out=out, resume=resume, device=device)
     found = evaluate_shared(model, data.test, data)
     seconds = time.perf_counter() - started
-    say(f"test accuracy {100 * found['accuracy']:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
+    tell(f"test accuracy {100 * found['accuracy']:.2f} % after {len(history)} epochs; this took {seconds:.0f} s")
     if out is not None and rank() == 0:
         content = {"test_accuracy": found["accuracy"], "test_loss": found["loss"], "history": history}
-        write_whole(out / RESULT_FILE, json.dumps(content, indent=1).encode())
+        write_json(out / RESULT_FILE, content)
     return found["accuracy"]
+
+
+def start_from(folder: Path, model: nn.Module, data: datasets.Dataset) -> None:
+    """Give a new model the weights of the run in `folder`, and say what else had to be done."""
+    parent = read_run(folder)
+    same_classes = parent["data"].get("about", {}).get("class_names") == list(data.class_names)
+    done = take_weights(model, build_model(parent), final_weights(folder), same_classes)
+    tell(f"begins with the weights of {folder}" + (f"; {', '.join(done)}" if done else ""))
 
 
 def describe_run(run: dict, model: nn.Module, device: torch.device) -> None:
@@ -148,37 +173,66 @@ def describe_run(run: dict, model: nn.Module, device: torch.device) -> None:
     patches = f", {math.prod(model.grid)} patches" if hasattr(model, "grid") else ""
     where = describe_device(device, getattr(model, "width", 0))
     where += f" in each of {world_size()} processes" if world_size() > 1 else ""
-    say(f"model: {count_parameters(model):,} parameters{patches}; device: {where}")
+    tell(f"model: {count_parameters(model):,} parameters{patches}; device: {where}")
     if run["train_on_val"]:
-        say("training on the validation images too: their accuracy below is no forecast")
+        tell("training on the validation images too: their accuracy below is no forecast")
 
 
-def say(text: str) -> None:
+def tell(text: str) -> None:
     """Print a line, once for all processes."""
     if rank() == 0:
-        print(text, flush=True)
+        say(text)
 
 
 def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
-    """Start the run that the options describe, or continue the one that they name."""
-    if args.resume:
+    """Start a run, or go on with one."""
+    if "resume" in args:
         run = read_run(args.resume)
-        execute(run, load(run["data"]), args.resume, device)
+        data = load(run["data"])
+        about = about_run(data, configs(run)[1], len(images_of(run, data)))
+        problem = what_changed(run["data"].get("about", {}), about)
+        if problem:
+            raise CheckpointError(f"{args.resume} cannot be resumed: {problem}")
+        execute(run, data, args.resume, device)
         return
-    data = load({"name": args.data, "root": args.root, "image_size": args.image_size})
-    run = new_run(args, data)
-    if args.out and not (restarts() and same_run(args.out, run)):  # a restart goes on where the run was
+    parent = read_run(args.start_from) if "start_from" in args else None
+    if "data" in args:
+        source = {"name": args.data, "root": args.root, "image_size": args.image_size}
+    else:
+        source = {key: parent["data"][key] for key in ("name", "root", "image_size")}
+    data = load(source)
+    run = new_run(args, data, source, parent)
+    run["data"]["about"] = about_run(data, configs(run)[1], len(images_of(run, data)))
+    # a restart of the processes goes on where the run was; the first of them writes for all
+    if args.out and rank() == 0 and not (restarts() and same_run(args.out, run)):
         write_run(args.out, run)
     execute(run, data, args.out, device)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status, 2 where what was asked for cannot be done."""
-    args = build_parser().parse_args(arguments)
+    """Run the command line; the exit status is 2 where what was asked for cannot be done, 1 if training diverged."""
+    args = parse(arguments)
     try:
         with processes() as device:
             train_as_asked(args, device)
-    except (ValueError, CheckpointError, datasets.DatasetUnavailable) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    except (ValueError, TypeError, CheckpointError, datasets.DatasetUnavailable) as error:
+        return stop(str(error), 2)
+    except TrainingDiverged as error:
+        return stop(str(error), 1)
+    except OUTSIDE as error:
+        return stop(outside_problem(error, args), 2)
     return 0
+
+
+def outside_problem(error: Exception, args: argparse.Namespace) -> str:
+    """One sentence on an error of a disk, an archive or a file, with the file and the remedy."""
+    what = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
+    names = [str(name) for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name]
+    where = " -> ".join(names) or str(getattr(args, "data", "") or getattr(args, "resume", "") or args.out)
+    return f"{where}: {what}; see that it is there and whole, may be read or written, and that the disk has room"
+
+
+def stop(text: str, status: int) -> int:
+    """Say in one line on the error stream what went wrong."""
+    print("error:", " ".join(text.split()), file=sys.stderr)  # which writes what its encoding lacks as an escape
+    return status

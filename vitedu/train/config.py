@@ -9,6 +9,8 @@ from vitedu.initialise import at_least, count, one_of, probability
 from vitedu.train.augment import Augment
 from vitedu.train.optim import OPTIMIZERS, SCHEDULES
 
+KEPT = ("last", "best")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -27,6 +29,9 @@ class TrainConfig:
     cutmix: float = 0.0  # the same for rectangles; with both, each batch draws which of the two it gets
     ema: float = 0.0  # decay per step of a moving average of the weights, which is what is kept; 0 for none
     clip_norm: float = 1.0  # longest gradient over all parameters; 0 leaves it alone
+    keep: str = (
+        "last"  # whose weights the model has at the end: "last" epoch, or the "best" one on the validation split
+    )
     accumulate: int = 1  # parts in which a batch is computed, one after the other; the step is that of the whole batch
     recompute: bool = False  # keep only the tokens between the blocks; their insides are computed a second time
     augment: Augment = field(default_factory=Augment)
@@ -35,6 +40,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         one_of("optimizer", self.optimizer, OPTIMIZERS)
         one_of("schedule", self.schedule, SCHEDULES)
+        one_of("keep", self.keep, KEPT)
         for name in ("epochs", "batch_size", "accumulate"):
             count(name, getattr(self, name))
         count("seed", self.seed, 0)

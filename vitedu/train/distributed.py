@@ -25,14 +25,16 @@ def processes() -> Iterator[torch.device]:
     Yields:
         The device of this process.
     """
-    if "WORLD_SIZE" not in os.environ:  # not started by torchrun
+    if not _started_by_torchrun():
         yield pick_device()
         return
     device = pick_device()
     if device.type == "mps":  # gloo does not reach Apple's GPU
         device = torch.device("cpu")
     if device.type == "cuda":
-        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        device = torch.device(
+            "cuda", int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % torch.cuda.device_count()))
+        )
         torch.cuda.set_device(device)
     store, number, count = next(dist.rendezvous("env://"))
     # The store outlives a restart: without a name of its own, a new process may find the address of one that has ended.
@@ -42,6 +44,23 @@ def processes() -> Iterator[torch.device]:
         yield device
     finally:
         dist.destroy_process_group()
+
+
+def _started_by_torchrun() -> bool:
+    """Whether there are others to join: a cluster may set `WORLD_SIZE=1` for a process that is alone.
+
+    ValueError if the environment speaks of several processes, but does not say which of them this one is.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if not count.isdecimal() or int(count) < 1:
+        raise ValueError(f"WORLD_SIZE is {count!r}, expected a whole number from 1 on; unset it to train alone")
+    names = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+    missing = [name for name in names if name not in os.environ]
+    if missing and int(count) > 1:
+        raise ValueError(
+            f"WORLD_SIZE is {count}, but {', '.join(missing)} not set; start the processes with torchrun, or unset it"
+        )
+    return not missing
 
 
 def rank() -> int:

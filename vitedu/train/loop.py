@@ -4,6 +4,8 @@ A model may tell two things about itself: its `width`, on which the precision th
 blocks can be computed again in the backward pass.
 """
 
+import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +16,19 @@ from torch import Tensor, nn
 from vitedu.block import Stack
 from vitedu.data import Dataset, Split, normalise
 from vitedu.device import amp_dtype, autocast
-from vitedu.train.checkpoint import load_checkpoint, save_checkpoint
+from vitedu.files import CheckpointError
+from vitedu.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from vitedu.train.config import TrainConfig
 from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_sync, rank, stages_of, world_size
+from vitedu.train.identity import what_changed
 from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
 from vitedu.train.optim import OPTIMIZERS, averaged, learning_rate
 from vitedu.train.progress import Progress
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no finite number any more."""
 
 
 class TrainingLoop:
@@ -41,10 +49,13 @@ class TrainingLoop:
     ):
         self.model, self.data, self.config, self.device = model, data, config, device
         self.loss = loss or classification(config.label_smoothing)
+        if num_images < world_size():
+            raise ValueError(f"{num_images} training images for {world_size()} processes; each needs at least one")
         self.recomputed = stages_of(model) if config.recompute else []
         self.network = data_parallel(model)
         self.optimizer = OPTIMIZERS[config.optimizer](model, config)
         self.average = averaged(model, config.ema) if config.ema else None
+        self.best = copy.deepcopy(model) if config.keep == "best" else None
         self.mix = mixer(config.mixup, config.cutmix, len(data.class_names))
         self.dtype = amp_dtype(device, getattr(model, "width", 0))
         # float16 has so few small numbers that gradients vanish in it: scale the loss up, and the gradients down again
@@ -61,9 +72,13 @@ class TrainingLoop:
         return self.average.module if self.average else self.model
 
     def epoch(self, train: Split, number: int, progress: Progress) -> float:
-        """Show the model every image once, in a random order; returns the mean training loss in nats."""
+        """Show the model every image once, in a random order; returns the mean training loss in nats.
+
+        TrainingDiverged, with the step, if a loss was not finite.
+        """
         self.model.train()
-        loss = torch.zeros((), device=self.device)  # stays on the device: reading it after each step would stall a GPU
+        # Both stay on the device: reading a number after each step would stall a GPU.
+        loss, diverged_at = torch.zeros((), device=self.device), torch.full((), -1, device=self.device)
         with seeded(self.config.seed, number, self.device):
             order = torch.randperm(len(train.labels)).to(train.labels.device)[: self.num_images]
             if rank():  # the same order everywhere, but crops of one's own
@@ -72,8 +87,15 @@ class TrainingLoop:
             for index, chosen in enumerate(batches):
                 mine = local_shard(chosen)
                 self.set_learning_rate((number - 1) * self.steps_per_epoch + index)
-                loss += self.step(train.images[mine], train.labels[mine]) * len(mine)
-        return all_reduce(loss).item() / self.num_images
+                of_step = self.step(train.images[mine], train.labels[mine])
+                diverged_at = torch.where((diverged_at < 0) & ~of_step.isfinite(), index, diverged_at)
+                loss += of_step * len(mine)
+        mean = all_reduce(loss).item() / self.num_images
+        if not math.isfinite(mean):  # in all processes alike
+            step = diverged_at.item()
+            where = f"step {step + 1} of {self.steps_per_epoch}" if step >= 0 else "a step of another process"
+            raise TrainingDiverged(f"epoch {number}, {where}: the training loss is {mean}")
+        return mean
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update from bytes (B, C, H, W) and labels (B,); returns the loss, a scalar on the device."""
@@ -111,18 +133,30 @@ class TrainingLoop:
         for group in self.optimizer.param_groups:
             group["lr"] = self.lr
 
-    def save(self, out: str | Path, history: list[dict]) -> None:
-        """Write a checkpoint after the last epoch of `history`."""
-        state = {"epoch": len(history), "scaler": self.scaler.state_dict(), "history": history}
+    def save(self, out: str | Path, history: list[dict], about: dict) -> None:
+        """Write a checkpoint after the last epoch of `history`; `about` is what a resumed run has to agree with."""
+        state = {"epoch": len(history), "scaler": self.scaler.state_dict(), "history": history, "about": about}
         if rank() == 0:
-            save_checkpoint(out, self.model, self.optimizer, state, self.average)
+            save_checkpoint(out, self.model, self.optimizer, state, average=self.average, best=self.best)
 
-    def restore(self, out: str | Path) -> list[dict]:
-        """Go back to the checkpoint in `out`; returns the history up to it."""
-        state = load_checkpoint(out, self.model, self.optimizer, self.average)
-        if state["scaler"]:
+    def restore(self, out: str | Path, about: dict) -> list[dict]:
+        """Go back to the checkpoint in `out`; returns the history up to it.
+
+        CheckpointError if it does not fit, or the run was about something else.
+        """
+        state = read_state(out)
+        problem = what_changed(state.get("about", {}), about)
+        if problem:
+            raise CheckpointError(f"{out} cannot be resumed: {problem}")
+        load_checkpoint(out, self.model, self.optimizer, average=self.average, best=self.best)
+        if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
-        return state["history"]
+        history = state.get("history", [])
+        if len(history) != state["epoch"]:
+            raise CheckpointError(
+                f"{out} has a history of {len(history)} epochs at epoch {state['epoch']}; it is damaged"
+            )
+        return history
 
 
 @contextmanager

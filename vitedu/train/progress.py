@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator
 
 from tqdm import tqdm
 
+from vitedu.files import say
+
 
 class Progress:
     """A bar within an epoch where it can be erased again (a terminal), and a line after it everywhere.
@@ -29,7 +31,12 @@ class Progress:
         width = len(str(self.epochs))
         found = [in_words(name, value) for name, value in record.items() if name not in ("epoch", "lr", "seconds")]
         parts = [f"epoch {record['epoch']:{width}}/{self.epochs}", *found, f"{record['seconds']:.0f} s"]
-        print("  ".join(parts), flush=True)
+        say("  ".join(parts))
+
+    def say(self, text: str) -> None:
+        """Print a line of another kind."""
+        if self.shown:
+            say(text)
 
 
 def in_words(name: str, value: float) -> str:

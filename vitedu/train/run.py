@@ -1,0 +1,116 @@
+"""A run's folder: its settings, the model they describe, and starting a new run from the weights of another."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from vitedu.files import CheckpointError, write_json
+from vitedu.models.table import CLASSIFIERS, MODELS
+from vitedu.position import interpolate_positions
+from vitedu.train.augment import Augment
+from vitedu.train.checkpoint import read_state, read_tensors, starting_with
+from vitedu.train.config import TrainConfig
+from vitedu.vit import ViTConfig
+
+RUN_FILE, RESULT_FILE = "run.json", "result.json"
+RATES = {"dropout", "attention_dropout", "drop_path"}  # what may differ from the run whose weights one starts from
+
+
+def write_run(out: Path, run: dict) -> None:
+    """Write the run's settings into a new folder. ValueError if another run is there already."""
+    if (out / RUN_FILE).exists():
+        raise ValueError(f"{out} holds a run already; continue it with --resume {out}, or choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / RUN_FILE, run)
+
+
+def read_run(out: Path) -> dict:
+    """The settings of the run in `out`. CheckpointError if no run was started there, or its settings make no sense."""
+    path = out / RUN_FILE
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}") from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); start the run again") from None
+    try:
+        if "hybrid" in run:  # of a run that began when that was an option of its own
+            run["kind"] = "hybrid" if run.pop("hybrid") else "vit"
+        configs(run)
+        for key, kind in {"kind": str, "data": dict, "train_on_val": bool}.items():
+            if not isinstance(run[key], kind):
+                raise TypeError(f"{key} is {run[key]!r}")
+        if run["kind"] not in CLASSIFIERS:
+            raise ValueError(f"kind {run['kind']!r} is not one of {', '.join(CLASSIFIERS)}")
+        run["data"] = {"name": run["data"]["name"], "root": None, "image_size": None} | run["data"]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"{path} does not describe a run of this version ({reason})") from None
+    return run
+
+
+def same_run(out: Path, run: dict) -> bool:
+    """Whether the run in `out` was started with exactly these settings."""
+    return (out / RUN_FILE).exists() and read_run(out) == json.loads(json.dumps(run))
+
+
+def configs(run: dict) -> tuple[ViTConfig, TrainConfig]:
+    """Back from JSON to the frozen configs."""
+    augment = Augment(**run["train"]["augment"])
+    model = {key: tuple(value) if isinstance(value, list) else value for key, value in run["model"].items()}
+    return ViTConfig(**model), TrainConfig(**run["train"] | {"augment": augment})
+
+
+def build_model(run: dict) -> nn.Module:
+    """The model of a run, untrained."""
+    return MODELS[run["kind"]].classifier(configs(run)[0])
+
+
+def final_weights(out: Path) -> dict[str, Tensor]:
+    """The weights that the run in `out` has kept: of its best epoch, else the averaged ones, else the last."""
+    tensors = read_tensors(out, read_state(out))
+    found = (starting_with(part, tensors) for part in ("best.", "average.module.", "model."))
+    return next(weights for weights in found if weights)
+
+
+def config_from(parent: dict, shape: dict, given: dict) -> ViTConfig:
+    """The configuration of the run `parent` for images and classes of another `shape`, with other rates if `given`.
+
+    ValueError if another part of the model is asked for.
+    """
+    fixed = sorted(set(given) - RATES)
+    if fixed:
+        raise ValueError(
+            f"--{fixed[0].replace('_', '-')} belongs to the model, which --start-from brings; leave it out"
+        )
+    config = configs(parent)[0]
+    if shape["in_channels"] != config.in_channels:
+        raise ValueError(f"the images have {shape['in_channels']} channels, the run to start from {config.in_channels}")
+    return replace(config, **shape, **given)
+
+
+def take_weights(model: nn.Module, parent: nn.Module, weights: dict[str, Tensor], same_classes: bool) -> list[str]:
+    """Give `model` the weights of `parent`, a model of the same kind; returns what was done besides, in words.
+
+    Learned positions are interpolated where the grids differ. The classifier stays untrained unless the classes are the
+    same. CheckpointError if any other weight does not fit.
+    """
+    done, own = [], model.state_dict()
+    if own.keys() != weights.keys():
+        odd = sorted(own.keys() ^ weights.keys())[0]
+        raise CheckpointError(f"the weights to start from are another model's: {odd} is in one of the two only")
+    for name, tensor in weights.items():
+        if re.fullmatch(r"(vit\.)?head\.(weight|bias)", name) and not same_classes:
+            weights[name] = own[name]
+            done = done or ["a new classifier"]
+        elif name.endswith("positions.table") and tensor.shape != own[name].shape:
+            prefix = len(tensor) - parent.grid[0] * parent.grid[1]
+            weights[name] = interpolate_positions(tensor, parent.grid, model.grid, prefix)
+            done.append(f"positions interpolated from {parent.grid} to {model.grid}")
+        elif tensor.shape != own[name].shape:
+            raise CheckpointError(f"{name} is {tuple(tensor.shape)}, and {tuple(own[name].shape)} is needed")
+    model.load_state_dict(weights)
+    return done
