@@ -32,9 +32,8 @@ def processes() -> Iterator[torch.device]:
     if device.type == "mps":  # gloo does not reach Apple's GPU
         device = torch.device("cpu")
     if device.type == "cuda":
-        device = torch.device(
-            "cuda", int(os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % torch.cuda.device_count()))
-        )
+        own = os.environ.get("LOCAL_RANK", int(os.environ["RANK"]) % torch.cuda.device_count())
+        device = torch.device("cuda", int(own))
         torch.cuda.set_device(device)
     store, number, count = next(dist.rendezvous("env://"))
     # The store outlives a restart: without a name of its own, a new process may find the address of one that has ended.
