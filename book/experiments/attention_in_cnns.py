@@ -6,11 +6,10 @@ accuracy on the validation pictures; what is reported is the accuracy on the tes
 """
 
 import statistics
-import time
 from collections.abc import Callable
 
 import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, or_smoke, spread, start
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -30,20 +29,20 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "CBAM": lambda: ResNet(CONFIG, lambda channels: CBAM(channels, REDUCTION)),
     "BoTNet": lambda: botnet(CONFIG, IMAGE_SIZE),
 }
-RATES = (0.0025, 0.005, 0.01, 0.02)
-COUNTS = (1_200, 500, 2_000)  # pictures to train on, to choose the rate by, and to report
-EPOCHS, BATCH_SIZE = 16, 32
+RATES = or_smoke((0.0025, 0.005, 0.01, 0.02), (0.01,))
+COUNTS = or_smoke((1_200, 500, 2_000), (12, 12, 12))  # pictures to train on, to choose the rate by, and to report
+EPOCHS, BATCH_SIZE = or_smoke(16, 1), 32
 
 
-def train(name: str, rate: float, seed: int) -> dict:
-    """One run: validation and test accuracy, and the processor's seconds per epoch."""
+def train(run: Run, name: str, rate: float, seed: int) -> dict:
+    """One run: validation and test accuracy, and the seconds per epoch."""
     data = load("shapes", image_size=IMAGE_SIZE, counts=COUNTS, seed=seed, quiet=True)
     torch.manual_seed(seed)
     model = MODELS[name]()
-    training = TrainConfig(EPOCHS, BATCH_SIZE, rate, augment=Augment(crop=4, flip=True), seed=seed)
-    begin = time.process_time()  # of this process alone: other work on the machine does not count
-    val = fit(model, data, training, shown=False)[-1]["accuracy"]
-    seconds = (time.process_time() - begin) / EPOCHS
+    training = TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate, augment=Augment(crop=4, flip=True), seed=seed)
+    begin = run.clock()
+    val = fit(model, data, training, device=run.device, shown=False)[-1]["accuracy"]
+    seconds = (run.clock() - begin) / EPOCHS
     return {"val": val, "test": evaluate(model, data.test, data).accuracy, "seconds": seconds}
 
 
@@ -71,21 +70,18 @@ def summarise(name: str, runs: dict[float, list[dict]]) -> dict:
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
+    run, rows = start(__doc__), []
     torch.set_num_threads(1)
-    rows = []
     for name in MODELS:
-        runs = {rate: [train(name, rate, seed) for seed in seeds] for rate in RATES}
+        runs = {rate: [train(run, name, rate, seed) for seed in run.seeds] for rate in RATES}
         rows.append(summarise(name, runs))
         mean, std = (100 * rows[-1]["accuracy"][key] for key in ("mean", "std"))
         print(
             f"{name:7} {mean:5.1f} ± {std:.1f} % at {rows[-1]['rate']}, {rows[-1]['seconds_per_epoch']:.1f} s per epoch"
         )
     shown = ", ".join(f"{count:,} {split}" for count, split in zip(COUNTS, ("train", "val", "test"), strict=True))
-    sources = [f"shapes (embedded: drawn anew for each of the seeds {seeds}): {shown}; {EPOCHS} epochs"]
-    record(
-        "attention_in_cnns", "test accuracy on shapes of a small residual network with attention", sources, rows, start
-    )
+    sources = [f"shapes (embedded: drawn anew for each of the seeds {run.seeds}): {shown}; {EPOCHS} epochs"]
+    run.record("test accuracy on shapes of a small residual network with attention", sources, rows)
 
 
 if __name__ == "__main__":

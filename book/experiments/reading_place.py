@@ -5,15 +5,16 @@ all tokens. Each is then evaluated on the validation images through each of thes
 """
 
 import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, load, or_smoke, spread, start
 from torch import Tensor
 
-from vitedu.data import Dataset, load
+from vitedu.data import Dataset
 from vitedu.train import evaluate, fit, recipe
 from vitedu.vit import ViT
 
 PLACES = {"CLS": 0, "last patch": -1, "middle patch": 8, "mean of all": None}  # digits are cut into 4 × 4 patches
 TRAINED = ("CLS", "last patch", "mean of all")
+TRAINING = or_smoke({}, {"epochs": 1})  # what is not the recipe's
 
 
 class ReadAt(ViT):
@@ -27,13 +28,13 @@ class ReadAt(ViT):
         return tokens.mean(dim=1) if self.place is None else tokens[:, self.place]
 
 
-def accuracies(data: Dataset, trained: str, seed: int) -> dict[str, float]:
+def accuracies(run: Run, data: Dataset, trained: str, seed: int) -> dict[str, float]:
     """Train once, then validation accuracy for every place to read from."""
     torch.manual_seed(seed)
-    config, training = recipe(data, "tiny", train={"seed": seed})
+    config, training = recipe(data, "tiny", train={"seed": seed} | TRAINING)
     model = ReadAt(config)
     model.place = PLACES[trained]
-    fit(model, data, training, shown=False)
+    fit(model, data, training, device=run.device, shown=False)
     found = {}
     for name, model.place in PLACES.items():
         found[name] = evaluate(model, data.val, data).accuracy
@@ -41,14 +42,13 @@ def accuracies(data: Dataset, trained: str, seed: int) -> dict[str, float]:
 
 
 def main() -> None:
-    start, seeds, data = Start.now(), read_seeds(__doc__, 3), load("digits")
-    rows = []
+    run, data, rows = start(__doc__), load("digits"), []
     for trained in TRAINED:
-        runs = [accuracies(data, trained, seed) for seed in seeds]
+        runs = [accuracies(run, data, trained, seed) for seed in run.seeds]
         for read in PLACES:
-            rows.append({"trained": trained, "read": read, "accuracy": spread([run[read] for run in runs])})
+            rows.append({"trained": trained, "read": read, "accuracy": spread([one[read] for one in runs])})
             print(f"trained on {trained:12} read at {read:12} {100 * rows[-1]['accuracy']['mean']:5.1f} %", flush=True)
-    record("reading_place", "validation accuracy by the token the classifier reads", [data.describe()], rows, start)
+    run.record("validation accuracy by the token the classifier reads", [data.describe()], rows)
 
 
 if __name__ == "__main__":
