@@ -27,7 +27,6 @@ def compare_all(
     run: Run, data: Dataset, contenders: dict[str, Contender], budgets: tuple[float, ...] = BUDGETS
 ) -> None:
     """Record every contender after every budget, as "NAME, SECONDS s"."""
-    torch.set_num_threads(1)
     rows = {
         f"{who}, {budget} s": lambda seeds, contender=contender, budget=budget: measure(
             run, contender, data, seeds, budget

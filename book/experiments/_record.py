@@ -12,18 +12,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torchvision import __version__ as tv_version
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from vitedu import data
+from vitedu import data as sets
+from vitedu.data import Dataset, Split
 from vitedu.device import describe_device, pick_device, processor
 from vitedu.recorded import recorded
+from vitedu.train import TrainConfig, fit
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 SMOKE = "--smoke" in sys.argv
@@ -38,15 +41,15 @@ def or_smoke(real: T, small: T) -> T:
     return small if SMOKE else real
 
 
-def load(name: str, image_size: int | None = None) -> data.Dataset:
+def load(name: str, image_size: int | None = None) -> Dataset:
     """`vitedu.data.load`; with --smoke 20 random pictures in each split instead, so that nothing has to be on disk."""
     if not SMOKE:
-        return data.load(name, image_size=image_size)
+        return sets.load(name, image_size=image_size)
     channels, side = STAND_INS.get(name, (3, image_size))
     labels = torch.arange(20) % 10
     images = torch.randint(256, (20, channels, side, side), generator=torch.Generator().manual_seed(0))
-    split = data.Split(images.to(torch.uint8), labels)
-    return data.Dataset(name, "random pictures", tuple("0123456789"), split, split, split, flip=True)
+    split = Split(images.to(torch.uint8), labels)
+    return Dataset(name, "random pictures", tuple("0123456789"), split, split, split, flip=True)
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,22 @@ class Run:
         """The command that is running, as a reader would type it."""
         return shlex.join(["python", f"book/experiments/{self.name}.py", *sys.argv[1:]])
 
+    def train(
+        self, build: Callable[[], nn.Module], data: Dataset, training: TrainConfig, seed: int, **splits: Split
+    ) -> tuple[nn.Module, list[dict]]:
+        """A fresh model after training, and its history; first weights and order of the pictures follow the seed."""
+        torch.manual_seed(seed)
+        model = build()
+        return model, fit(model, data, replace(training, seed=seed), device=self.device, shown=False, **splits)
+
     def folder(self, real: Path) -> Path:
         """`real`, or for a trial run a folder of its own."""
         return self.scratch or real
 
     def provenance(self) -> dict:
         """The command that is running, when, on which revision, and what it runs on."""
+        from torchvision import __version__ as tv_version  # importing torchvision takes a second
+
         return {
             "command": self.command,
             "date": date.today().isoformat(),
@@ -124,6 +137,7 @@ def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows
         parser.add_argument("--update", action="store_true", help="with --row: put the new row into the record")
     parser.set_defaults(row=None, update=False)
     asked = parser.parse_args()
+    torch.set_num_threads(1)  # so that figures depend neither on the number of cores nor on what else they do
     described = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False
     )
@@ -139,6 +153,19 @@ def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows
     )
 
 
+def in_each_split(data: Dataset, change: Callable[[Split], Split]) -> Dataset:
+    """The same data set, every split of it changed."""
+    return replace(data, **{name: change(getattr(data, name)) for name in ("train", "val", "test")})
+
+
+@torch.no_grad()
+def multiply_adds(model: nn.Module, side: int) -> int:
+    """Multiply-adds of one RGB picture of this side, forward, counted operator by operator."""
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, side, side))
+    return counter.get_total_flops() // 2
+
+
 def spread(values: list[float]) -> dict:
     """Mean and sample standard deviation, with the values behind them."""
     std = statistics.stdev(values) if len(values) > 1 else math.nan  # one value has no spread
@@ -147,8 +174,8 @@ def spread(values: list[float]) -> dict:
 
 def per_cent(found: dict) -> str:
     """A spread of shares, such as `93.12 ± 0.30 % (3 seeds)`."""
-    count, std = len(found["values"]), f" ± {100 * found['std']:.2f}" if len(found["values"]) > 1 else ""
-    return f"{100 * found['mean']:.2f}{std} % ({count} seed{'s'[: count > 1]})"
+    mean, std, count = 100 * found["mean"], 100 * found["std"], len(found["values"])
+    return f"{mean:.2f} ± {std:.2f} % ({count} seeds)" if count > 1 else f"{mean:.2f} % (1 seed)"
 
 
 def accuracy_of(row: dict) -> str:
@@ -193,5 +220,5 @@ def repeat(run: Run, rows: Rows, in_words: Callable[[dict], str]) -> None:
     row = {"name": run.row, **rows[run.row](run.seeds)}
     print(f"now:      {in_words(row)}")
     if run.update:
-        origin = {key: value for key, value in run.provenance().items() if result[key] != value}
+        origin = {key: value for key, value in run.provenance().items() if key not in row and result[key] != value}
         run.write(result | {"rows": list((known | {run.row: row | origin}).values())})

@@ -109,7 +109,6 @@ class Shipped:
 
 def train_and_ship(run: Run, shipped: Shipped, data: Dataset) -> None:
     """Record accuracy over the seeds, on test and on validation images, and ship the first seed."""
-    torch.set_num_threads(1)
     about = (
         f"accuracy of {shipped.name} on the test images of {data.name}, over seeds, in the half precision that ships"
     )

@@ -98,7 +98,6 @@ CURVES = {
 
 def main() -> None:
     run, data = start(__doc__, device="cpu", rows=True), load("fashion-mnist")
-    torch.set_num_threads(1)
     ladder = {name: replace(change, group="ladder") for name, change in LADDER.items()}
     tables = ladder | CHANGES | RATES | CURVES
     rows = {name: lambda seeds, change=change: measure(run, change, data, seeds) for name, change in tables.items()}

@@ -66,7 +66,6 @@ def accuracies(dim: int, attend: bool, steps: int, seed: int) -> list[float]:
 
 def main() -> None:
     run, rows = start(__doc__, device="cpu"), []
-    torch.set_num_threads(1)
     for dim, attend, steps in RUNS:
         with run.device:  # whatever is made in here lies there
             runs = [accuracies(dim, attend, steps, seed) for seed in run.seeds]

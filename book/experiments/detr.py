@@ -63,8 +63,8 @@ def batches(seed: int, device: torch.device):
     """`STEPS` batches of scenes, none of which comes twice."""
     for pool in range(STEPS * BATCH // POOL):
         scenes = draw_scenes(POOL, seed=seed * 1_000_000 + pool).to(device)
-        for start in range(0, POOL, BATCH):
-            yield scenes.subset(slice(start, start + BATCH))
+        for first in range(0, POOL, BATCH):
+            yield scenes.subset(slice(first, first + BATCH))
 
 
 def pixels(scenes: Scenes) -> Tensor:

@@ -11,16 +11,13 @@ stayed as the second. The first record had six epochs, in which raw patches hard
 
 from dataclasses import replace
 
-import torch
-from _record import Run, or_smoke, spread, start
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from _record import Run, in_each_split, multiply_adds, or_smoke, per_cent, spread, start
 
 from vitedu.cost import count_parameters
 from vitedu.data import Dataset, Split
 from vitedu.data.shapes import load_shapes
 from vitedu.models.hybrid import SMALL_STEM, HybridViT
-from vitedu.train import TrainConfig, fit
+from vitedu.train import TrainConfig
 from vitedu.vit import ViT, ViTConfig
 
 COUNTS = or_smoke((1_200, 600, 120), (12, 12, 12))  # training, validation and test pictures; the last are not looked at
@@ -36,37 +33,26 @@ RUNS = [("texture", name) for name in MODELS] + [("shape", name) for name in MOD
 
 def about_texture(shapes: Dataset) -> Dataset:
     """The same pictures, labelled by the texture of the object."""
-    splits = {name: getattr(shapes, name) for name in ("train", "val", "test")}
-    return replace(shapes, **{name: Split(part.images, part.cues["texture"]) for name, part in splits.items()})
-
-
-def operations(model: nn.Module, images: Tensor) -> int:
-    """Multiply–adds of one forward pass."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(images)
-    return counter.get_total_flops() // 2
+    return in_each_split(shapes, lambda split: Split(split.images, split.cues["texture"]))
 
 
 def curve(run: Run, build, data: Dataset, seed: int) -> tuple[list[float], float]:
     """Validation accuracy after each epoch, and the seconds it took."""
-    torch.manual_seed(seed)
     began = run.clock()
-    history = fit(build(), data, replace(TRAIN, seed=seed), device=run.device, shown=False)
+    _, history = run.train(build, data, TRAIN, seed)
     return [epoch["accuracy"] for epoch in history], run.clock() - began
 
 
 def main() -> None:
     run, shapes = start(__doc__), load_shapes(counts=COUNTS)
-    torch.set_num_threads(1)
     rows, data = [], {"texture": about_texture(shapes), "shape": shapes}
     for task, name in RUNS:
         build = MODELS[name]
         curves, seconds = zip(*(curve(run, build, data[task], seed) for seed in run.seeds), strict=True)
-        size = {"parameters": count_parameters(build()), "macs": operations(build(), torch.zeros(1, 3, 32, 32))}
+        size = {"parameters": count_parameters(build()), "macs": multiply_adds(build(), 32)}
         accuracy = [spread(list(values)) for values in zip(*curves, strict=True)]
         rows.append({"task": task, "model": name, **size, "cpu_seconds": spread(list(seconds)), "accuracy": accuracy})
-        last = accuracy[-1]
-        print(f"{task} {name:25} {size} {100 * last['mean']:5.1f} ± {100 * last['std']:.1f} %", flush=True)
+        print(f"{task} {name:25} {size} {per_cent(accuracy[-1])}", flush=True)
     about = "validation accuracy after each epoch on few pictures: raw patches, and a CNN's feature map as tokens"
     run.record(about, [shapes.describe()], rows)
 

@@ -5,22 +5,23 @@ after training (trained in the middle). On `shapes` of 24×24 pixels: what a lin
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from _record import Run, load, or_smoke, spread, start
+from _record import Run, in_each_split, load, or_smoke, spread, start
 from torch import Tensor, nn
 
 from vitedu.data import Dataset, Split, normalise
 from vitedu.data.shapes import load_shapes
 from vitedu.patch import patchify, unpatchify
-from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.train import TrainConfig, evaluate
 from vitedu.vit import ViT, ViTConfig
 
 SIDE, DIGIT, PATCH = 16, 8, 4
 SHIFTS = range(5)
 COUNTS = or_smoke((5_000, 500, 2_000), (12, 12, 12))  # pictures of `shapes`
-RECIPE = {"epochs": or_smoke(8, 1), "batch_size": 64, "lr": 3e-3, "label_smoothing": 0.0}
+RECIPE = TrainConfig(epochs=or_smoke(8, 1), batch_size=64, lr=3e-3, label_smoothing=0.0)
 
 
 def conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -68,14 +69,8 @@ def anywhere(split: Split, copies: int, seed: int) -> Split:
     return place(many, *torch.randint(SIDE - DIGIT + 1, (2, len(many)), generator=generator))
 
 
-def with_images(data: Dataset, change) -> Dataset:
-    """The same data set, every split's images changed."""
-    parts = {name: getattr(data, name) for name in ("train", "val", "test")}
-    return replace(data, **{name: replace(part, images=change(part.images)) for name, part in parts.items()})
-
-
 def orders(seed: int) -> dict:
-    """Three ways to show an image: as it is, its patches in a fixed order, its pixels in a fixed order."""
+    """Three ways to show images: as they are, their patches in a fixed order, their pixels in a fixed order."""
     generator = torch.Generator().manual_seed(seed)
     patches = torch.randperm((SIDE // PATCH) ** 2, generator=generator)
     pixels = torch.randperm(SIDE**2, generator=generator)
@@ -86,12 +81,9 @@ def orders(seed: int) -> dict:
     }
 
 
-def trained(run: Run, build, data: Dataset, seed: int) -> nn.Module:
-    """Train a fresh model once."""
-    torch.manual_seed(seed)
-    model = build()
-    fit(model, data, TrainConfig(**RECIPE, seed=seed), device=run.device, shown=False)
-    return model
+def shown_as(change, split: Split) -> Split:
+    """A split whose images are changed."""
+    return replace(split, images=change(split.images))
 
 
 def shuffle_rows(run: Run, digits: Dataset) -> list[dict]:
@@ -102,9 +94,9 @@ def shuffle_rows(run: Run, digits: Dataset) -> list[dict]:
         parts = [("train", 2), ("val", 5), ("test", 5)]
         moved = {name: anywhere(getattr(digits, name), n, 3 * seed + i) for i, (name, n) in enumerate(parts)}
         for order, change in orders(seed).items():
-            data = with_images(replace(digits, **moved), change)
+            data = in_each_split(replace(digits, **moved), partial(shown_as, change))
             for name, build in models.items():
-                accuracy = evaluate(trained(run, build, data, seed), data.test, data).accuracy
+                accuracy = evaluate(run.train(build, data, RECIPE, seed)[0], data.test, data).accuracy
                 found.setdefault((name, order), []).append(accuracy)
                 print(f"shuffle {name} {order} {100 * accuracy:.1f} %", flush=True)
     return [{"part": "shuffle", "model": m, "order": o, "accuracy": spread(v)} for (m, o), v in found.items()]
@@ -119,11 +111,11 @@ def shift_rows(run: Run, digits: Dataset) -> list[dict]:
         "ViT": lambda: vit(1, 10),
         "ViT without positions": lambda: vit(1, 10, positions="none"),
     }
-    data = replace(digits, **{name: centred(getattr(digits, name)) for name in ("train", "val", "test")})
+    data = in_each_split(digits, centred)
     found = {(name, shift): [] for name in models for shift in SHIFTS}
     for seed in run.seeds:
         for name, build in models.items():
-            model = trained(run, build, data, seed)
+            model, _ = run.train(build, data, RECIPE, seed)
             for shift in SHIFTS:
                 found[name, shift].append(evaluate(model, centred(digits.test, shift), data).accuracy)
             print(f"shift {name}", [round(100 * found[name, shift][-1]) for shift in SHIFTS], flush=True)
@@ -169,7 +161,7 @@ def layer_rows(run: Run, shapes: Dataset) -> list[dict]:
     for seed in run.seeds:
         for name, build in builds.items():
             torch.manual_seed(seed)
-            for state, model in [("untrained", build()), ("trained", trained(run, build, shapes, seed))]:
+            for state, model in [("untrained", build()), ("trained", run.train(build, shapes, RECIPE, seed)[0])]:
                 for depth, (a, b) in enumerate(
                     zip(layers(model, x["train"]), layers(model, x["test"]), strict=True), 1
                 ):

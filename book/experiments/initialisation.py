@@ -1,16 +1,16 @@
-"""How the first weights and the size of the first positions decide what a small ViT learns (about 20 min on two cores).
+"""How the first weights and the size of the first positions decide what a small ViT learns (about 25 min on one core).
 
 On `digits`, five-fold cross-validation over the training and validation images; on Fashion-MNIST, three seeds and the
 validation split. The test splits are not looked at.
 """
 
 import torch
-from _record import Run, load, or_smoke, spread, start
+from _record import Run, load, or_smoke, per_cent, spread, start
 from sklearn.model_selection import StratifiedKFold
 
 from vitedu.data import Dataset, DatasetUnavailable
 from vitedu.initialise import SCHEMES
-from vitedu.train import fit, recipe
+from vitedu.train import recipe
 from vitedu.vit import ViT
 
 POSITION_STDS = or_smoke((0.02, 0.1, 0.5, 1.0, 2.0), (0.02,))
@@ -19,9 +19,8 @@ EPOCHS = or_smoke({"digits": 20, "fashion-mnist": 2}, {"digits": 1, "fashion-mni
 
 def accuracy(run: Run, data: Dataset, seed: int, model: dict, settings: dict, splits: dict) -> float:
     """Validation accuracy after training the tiny preset once."""
-    torch.manual_seed(seed)
-    config, training = recipe(data, "tiny", model, settings | {"seed": seed})
-    return fit(ViT(config), data, training, device=run.device, shown=False, **splits)[-1]["accuracy"]
+    config, training = recipe(data, "tiny", model, settings)
+    return run.train(lambda: ViT(config), data, training, seed, **splits)[1][-1]["accuracy"]
 
 
 def folds(data: Dataset, count: int) -> list[dict]:
@@ -39,8 +38,7 @@ def sweep(run: Run, data: Dataset, splits: list[dict], stds: tuple, schemes: tup
             model = {"init": init, "position_std": std}
             values = [accuracy(run, data, seed, model, settings, split) for seed, split in enumerate(splits)]
             rows.append({"data": data.name, **model, **settings, "accuracy": spread(values)})
-            mean, std_dev = (100 * rows[-1]["accuracy"][key] for key in ("mean", "std"))
-            print(f"{data.name:14} {init:7} positions at {std:<5} {mean:5.1f} ± {std_dev:.1f} %", flush=True)
+            print(f"{data.name:14} {init:7} positions at {std:<5} {per_cent(rows[-1]['accuracy'])}", flush=True)
     return rows
 
 

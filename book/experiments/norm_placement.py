@@ -5,12 +5,11 @@ AdamW with a cosine schedule, without gradient clipping, which would hide what i
 split is not looked at.
 """
 
-import torch
-from _record import Run, load, or_smoke, spread, start
+from _record import Run, load, or_smoke, per_cent, spread, start
 
 from vitedu.block import NORMS
 from vitedu.data import Dataset
-from vitedu.train import TrainConfig, fit
+from vitedu.train import TrainConfig
 from vitedu.vit import ViT, ViTConfig
 
 DEPTHS, WARMUPS, RATES = or_smoke((2, 8, 24), (2,)), (0.0, 0.25), (5e-4, 2e-3)
@@ -19,11 +18,9 @@ TRAINING = {"epochs": or_smoke(8, 1), "batch_size": 64, "clip_norm": 0.0, "label
 
 
 def train(run: Run, data: Dataset, depth: int, norm: str, warmup: float, lr: float, seed: int) -> list[dict]:
-    """The history of one run, epoch by epoch; the model's start and the order of the images follow the seed."""
-    torch.manual_seed(seed)
-    model = ViT(ViTConfig(depth=depth, norm=norm, pool="mean", **MODEL))
-    config = TrainConfig(lr=lr, warmup=warmup, seed=seed, **TRAINING)
-    return fit(model, data, config, device=run.device, shown=False)
+    """The history of one run, epoch by epoch."""
+    model = ViTConfig(depth=depth, norm=norm, pool="mean", **MODEL)
+    return run.train(lambda: ViT(model), data, TrainConfig(lr=lr, warmup=warmup, **TRAINING), seed)[1]
 
 
 def row(run: Run, data: Dataset, **setting) -> dict:
@@ -31,7 +28,7 @@ def row(run: Run, data: Dataset, **setting) -> dict:
     histories = [train(run, data, seed=seed, **setting) for seed in run.seeds]
     curves = {key: [[record[key] for record in history] for history in histories] for key in ("train_loss", "accuracy")}
     last = {key: spread([curve[-1] for curve in values]) for key, values in curves.items()}
-    print(f"{setting}: {100 * last['accuracy']['mean']:5.1f} ± {100 * last['accuracy']['std']:.1f} %", flush=True)
+    print(f"{setting}: {per_cent(last['accuracy'])}", flush=True)
     return {**setting, **TRAINING, **last, "curves": curves}
 
 

@@ -71,7 +71,6 @@ def trained(run: Run, data: Dataset, seed: int) -> tuple[float, Tensor, Tensor]:
 
 def main() -> None:
     run, rows = start(__doc__), []
-    torch.set_num_threads(1)
     for question in QUESTIONS:
         data = ask(question)
         accuracies, before, after = zip(*(trained(run, data, seed) for seed in run.seeds), strict=True)

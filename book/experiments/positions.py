@@ -8,12 +8,12 @@ that start at three sizes. Accuracies are those on validation images.
 from dataclasses import replace
 
 import torch
-from _record import Run, load, or_smoke, per_cent, spread, start
+from _record import Run, in_each_split, load, or_smoke, per_cent, spread, start
 from torch import Tensor, nn
 
 from vitedu.data import Dataset, Split
 from vitedu.data.shapes import COLOURS, load_shapes
-from vitedu.train import TrainConfig, fit, recipe
+from vitedu.train import TrainConfig, recipe
 from vitedu.vit import ViT, ViTConfig
 
 KINDS = ("none", "learned", "learned2d", "sincos1d", "sincos2d")
@@ -43,16 +43,9 @@ def centres(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 def questions(shapes: Dataset) -> dict[str, Dataset]:
     """The same pictures with other labels: where the object is, and which colour it has."""
-
-    def relabelled(names: tuple[str, ...], label) -> Dataset:
-        splits = {n: getattr(shapes, n) for n in ("train", "val", "test")}
-        changed = {name: Split(split.images, label(split)) for name, split in splits.items()}
-        return replace(shapes, class_names=names, **changed)
-
-    return {
-        "where": relabelled(QUARTERS, lambda split: quarter(split.masks)),
-        "colour": relabelled(COLOURS, lambda split: split.cues["colour"]),
-    }
+    where = in_each_split(shapes, lambda split: Split(split.images, quarter(split.masks)))
+    colour = in_each_split(shapes, lambda split: Split(split.images, split.cues["colour"]))
+    return {"where": replace(where, class_names=QUARTERS), "colour": replace(colour, class_names=COLOURS)}
 
 
 def of_kinds(run: Run) -> list[dict]:
@@ -84,15 +77,14 @@ def of_readers(run: Run) -> list[dict]:
 
 def measure(run: Run, config: ViTConfig, data: Dataset, training: TrainConfig, cls_std: float | None = None) -> dict:
     """{"accuracy": mean, std and values over the seeds}; CLS starts at `cls_std` if that is given."""
-    values = []
-    for seed in run.seeds:
-        torch.manual_seed(seed)
+
+    def build() -> ViT:
         model = ViT(config)
         if cls_std is not None:
             nn.init.normal_(model.cls_token, std=cls_std)
-        history = fit(model, data, replace(training, seed=seed), device=run.device, shown=False)
-        values.append(history[-1]["accuracy"])
-    return {"accuracy": spread(values)}
+        return model
+
+    return {"accuracy": spread([run.train(build, data, training, seed)[1][-1]["accuracy"] for seed in run.seeds])}
 
 
 def show(row: dict) -> None:
@@ -103,7 +95,6 @@ def show(row: dict) -> None:
 
 def main() -> None:
     run = start(__doc__)
-    torch.set_num_threads(1)
     rows = of_kinds(run) + of_readers(run)
     sources = [load_shapes(counts=COUNTS).describe(), load("digits").describe()]
     run.record("validation accuracy by kind of position, by pooling and by start of CLS", sources, rows)

@@ -64,7 +64,6 @@ def accuracy(kind: str, distance: int, rate: float, seed: int) -> float:
 
 def main() -> None:
     run, rows = start(__doc__, device="cpu"), []
-    torch.set_num_threads(1)
     for kind in ("rnn", "lstm", "lstm, open", "gru", "attention", "attention, no mark"):
         for distance in DISTANCES:
             for rate in RATES:

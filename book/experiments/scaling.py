@@ -166,7 +166,6 @@ def in_words(row: dict) -> str:
 
 def main() -> None:
     run = start(__doc__, seeds=7, rows=True)
-    torch.set_num_threads(1)
 
     def row(task: Task, seeds: list[int]) -> dict:
         there = task.device == "cpu" or run.device.type != "cpu"

@@ -3,12 +3,11 @@
 Half of the test pictures are faces, half their scrambled twins: who sees only the parts is right half of the time.
 """
 
-import torch
 from _record import or_smoke, spread, start
 from torch import nn
 
 from vitedu.data.faces import load_faces
-from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.train import TrainConfig, evaluate
 from vitedu.vit import ViT, ViTConfig
 
 FEW, MANY, SHORT, LONG = or_smoke((3_000, 9_000, 4, 8), (6, 12, 1, 1))  # pairs, twice; epochs, twice
@@ -65,11 +64,8 @@ def main() -> None:
             data = load_faces((pairs, *HELD_OUT), seed=seed, aligned=aligned)
             sources += [data.describe()]
             for name in MODELS if pairs < MANY else WITH_MORE_DATA:
-                torch.manual_seed(seed)
-                model = MODELS[name]()
-                config = TrainConfig(epochs=epochs, lr=3e-3, label_smoothing=0.0, seed=seed)
-                fit(model, data, config, device=run.device, shown=False)
-                accuracy = evaluate(model, data.test, data).accuracy
+                config = TrainConfig(epochs=epochs, lr=3e-3, label_smoothing=0.0)
+                accuracy = evaluate(run.train(MODELS[name], data, config, seed)[0], data.test, data).accuracy
                 found.setdefault((setting, name), []).append(accuracy)
                 print(f"{setting}, seed {seed}, {name}: {100 * accuracy:.1f} %", flush=True)
     rows = [{"setting": setting, "model": name, "accuracy": spread(v)} for (setting, name), v in found.items()]

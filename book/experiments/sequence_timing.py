@@ -73,7 +73,6 @@ def main() -> None:
     run = start(__doc__)
     last, repeats = LONGEST_ON_GPU if run.device.type == "cuda" else LONGEST, len(run.seeds)
     lengths = [2**n for n in range(5, last + 1)]
-    torch.set_num_threads(1)  # the loop over time has nothing for a second thread to do
     rows = [measure(kind, 1, length, run.device, repeats) for kind in LAYERS for length in lengths]
     rows += [measure("rnn", batch, 256, run.device, repeats) for batch in BATCHES]
     run.record("seconds for a forward and a backward pass by length and batch", ["none"], rows)
