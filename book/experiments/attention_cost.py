@@ -36,11 +36,12 @@ def status(field: str) -> int:
 
 def peak(kernel: str, tensors: list[Tensor]) -> int:
     """Bytes in use at the highest point of a call, above those in use before it."""
-    if tensors[0].is_cuda:
-        torch.cuda.reset_peak_memory_stats()
-        before = torch.cuda.memory_allocated()
+    device = tensors[0].device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
         KERNELS[kernel](*tensors)
-        return torch.cuda.max_memory_allocated() - before
+        return torch.cuda.max_memory_allocated(device) - before
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest point so far
     before = status("VmRSS")
     KERNELS[kernel](*tensors)

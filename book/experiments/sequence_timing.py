@@ -52,12 +52,12 @@ def seconds(layer: nn.Module, batch: int, length: int) -> float:
 
 def once(layer: nn.Module, x: torch.Tensor) -> float:
     """One forward and one backward pass, waiting for the device to finish both."""
-    wait: Callable = torch.cuda.synchronize if x.is_cuda else (lambda: None)
-    wait()
-    start = time.perf_counter()
+    wait: Callable = (lambda device: None) if x.device.type == "cpu" else torch.accelerator.synchronize
+    wait(x.device)
+    began = time.perf_counter()
     layer(x).sum().backward()
-    wait()
-    return time.perf_counter() - start
+    wait(x.device)
+    return time.perf_counter() - began
 
 
 def measure(kind: str, batch: int, length: int, device: torch.device, repeats: int) -> dict:

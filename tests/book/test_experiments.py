@@ -64,7 +64,10 @@ def test_a_script_runs_and_would_record_the_fields_of_its_record(call, name, dev
     (written,) = tmp_path.glob(f"*/{name}.json")
     made, known = (json.loads(path.read_text(encoding="utf-8")) for path in (written, RESULTS / f"{name}.json"))
     assert made.keys() == known.keys()
-    assert fields(made) == fields(known) if device == "cpu" else fields(made) <= fields(known)
+    expected = fields(known)
+    if device != "cpu":  # some kinds of row say that there is no GPU
+        expected &= fields(made)
+    assert fields(made) == expected
     assert made["device"].startswith(device)
     assert holes(made["rows"]) == []
     assert kept_files() == before
