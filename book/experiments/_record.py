@@ -128,7 +128,7 @@ def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    count, place = or_smoke(seeds, 1), f"auto (a GPU if there is one), cpu, cuda, cuda:1 or mps; else {device}"
+    count, place = or_smoke(seeds, 1), f"auto (a GPU if there is one), cpu, cuda, cuda:1 or mps; without it {device}"
     parser.add_argument("--seeds", type=int, default=count, help="how many, from 0 on; a spread needs 3 or more")
     parser.add_argument("--device", default=device, help=place)
     parser.add_argument("--smoke", action="store_true", help="whether it runs: seconds, tiny sizes, nothing recorded")
