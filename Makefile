@@ -20,7 +20,8 @@ help:
 	@echo "make serve [PORT=8000]   build it and serve it on 127.0.0.1"
 	@echo "make test                check the code, run all tests, re-run every chapter"
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
-	@echo "make results [NAME=... [ROW=... SEEDS=1]]  list the scripts behind the recorded results, run one, or repeat a row"
+	@echo "make results [NAME=... [ROW=... SEEDS=1] [DEVICE=cuda] [SMOKE=1]]  list the scripts behind the recorded results,"
+	@echo "                         run one, repeat one row of its table, or see within seconds whether it runs"
 	@echo "make bench               time loading and training beside what is promised, models and recipes beside their peers"
 	@echo "make colab [CHAPTER=05] [TORCH=oldest|newest]  run the chapters as Colab does: one file, an empty folder"
 	@echo "make publish REPO=https://github.com/OWNER/NAME  set the repository's address everywhere"
@@ -56,7 +57,8 @@ notebooks: $(READY)
 	@$(RUN) -m book.tools.run_notebooks $(CHAPTER)
 
 results: $(READY)
-	@$(RUN) book/tools/results.py $(NAME) $(if $(ROW),--row "$(ROW)") $(if $(SEEDS),--seeds $(SEEDS))
+	@$(RUN) book/tools/results.py $(NAME) $(if $(ROW),--row "$(ROW)") $(if $(SEEDS),--seeds $(SEEDS)) \
+		$(if $(SMOKE),--smoke) $(if $(DEVICE),--device $(DEVICE))
 
 bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"

@@ -1,12 +1,10 @@
 """Recipes compared after equal time on one thread, whatever each of them makes of it."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from _common import spread
-from _rows import Rows, compute
+from _record import Run, compute, or_smoke, spread
 from torch import nn
 
 from vitedu.cost import count_parameters
@@ -14,7 +12,7 @@ from vitedu.data import Dataset
 from vitedu.train import TrainConfig, TrainingLoop, evaluate
 from vitedu.train.budget import steps_for
 
-BUDGETS = (60, 300)  # seconds of one thread, evaluation not counted
+BUDGETS = or_smoke((60, 300), (0.01,))  # seconds of one thread, evaluation not counted
 
 
 @dataclass(frozen=True)
@@ -26,26 +24,23 @@ class Contender:
 
 
 def compare_all(
-    name: str,
-    data: Dataset,
-    contenders: dict[str, Contender],
-    description: str | None,
-    budgets: tuple[int, ...] = BUDGETS,
+    run: Run, data: Dataset, contenders: dict[str, Contender], budgets: tuple[float, ...] = BUDGETS
 ) -> None:
     """Record every contender after every budget, as "NAME, SECONDS s"."""
-    torch.set_num_threads(1)
-    rows: Rows = {
-        f"{who}, {budget} s": lambda seeds, contender=contender, budget=budget: measure(contender, data, seeds, budget)
+    rows = {
+        f"{who}, {budget} s": lambda seeds, contender=contender, budget=budget: measure(
+            run, contender, data, seeds, budget
+        )
         for budget in budgets
         for who, contender in contenders.items()
     }
     about = f"validation accuracy on {data.name} after equal processor time on one thread"
-    compute(name, about, [data.describe()], rows, description)
+    compute(run, about, [data.describe()], rows)
 
 
-def measure(contender: Contender, data: Dataset, seeds: list[int], budget: float) -> dict:
+def measure(run: Run, contender: Contender, data: Dataset, seeds: list[int], budget: float) -> dict:
     """Accuracy over the seeds, and how many images were seen in the time."""
-    runs = [train(contender, data, seed, budget) for seed in seeds]
+    runs = [train(run, contender, data, seed, budget) for seed in seeds]
     return {
         "accuracy": spread([accuracy for accuracy, _ in runs]),
         "images_seen": spread([float(images) for _, images in runs]),
@@ -54,10 +49,10 @@ def measure(contender: Contender, data: Dataset, seeds: list[int], budget: float
     }
 
 
-def train(contender: Contender, data: Dataset, seed: int, budget: float) -> tuple[float, int]:
+def train(run: Run, contender: Contender, data: Dataset, seed: int, budget: float) -> tuple[float, int]:
     """Validation accuracy after `budget` seconds of training, and the images seen until then."""
     torch.manual_seed(seed)
-    model, config, cpu = contender.build(), replace(contender.training, seed=seed), torch.device("cpu")
-    loop = TrainingLoop(model, data, config, len(data.train.labels), cpu)
-    steps = sum(1 for _ in steps_for(loop, data.train, budget, clock=time.process_time))
+    model, config, images = contender.build().to(run.device), replace(contender.training, seed=seed), data.train
+    loop = TrainingLoop(model, data, config, len(images), run.device)
+    steps = sum(1 for _ in steps_for(loop, images.to(run.device), budget, clock=run.clock))
     return evaluate(loop.eval_model, data.val, data).accuracy, steps * config.batch_size

@@ -1,27 +1,30 @@
-"""What every shipped model shares: rounding to half precision, its three files, and the frame of its card."""
+"""What every shipped model shares: rounding to half precision, its three files, and training over seeds before that."""
 
-import shlex
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from torch import nn
+import torch
+from _record import Run, compute, spread
+from torch import Tensor, nn
 
 from vitedu.cost import count_parameters
+from vitedu.data import Dataset
+from vitedu.device import describe_device
 from vitedu.files import write_whole
-from vitedu.pretrained import WEIGHTS, describe
-from vitedu.pretrained import load as load_weights
+from vitedu.pretrained import WEIGHTS, describe, load, save
+from vitedu.train import TrainConfig, evaluate, fit
 
 CARD = """# {name}
 
 {what}: `vitedu.pretrained.load("{name}")`.
 
-Licence: MIT. Made on {date} by `{command}` (seed {seed}) from {source}.
+Licence: MIT. Made on {date} by `{command}` (seed 0) from {source}.
 
 | | |
 | --- | --- |
-| Model | {model}, {parameters:,} parameters |
+| Model | {paper}, {parameters:,} parameters |
 {rows}
 | Tensors | half precision, SHA-256 `{sha256}` |
 
@@ -31,11 +34,6 @@ Licence: MIT. Made on {date} by `{command}` (seed {seed}) from {source}.
 """
 
 
-def command_line(script: str) -> str:
-    """The command that is running, as a reader would type it."""
-    return shlex.join(["python", f"book/experiments/{Path(script).name}", *sys.argv[1:]])
-
-
 def round_to_half(model: nn.Module) -> nn.Module:
     """Give a model the numbers it will have once it is shipped, so that what is measured is what a reader gets."""
     weights = model.state_dict()
@@ -43,38 +41,43 @@ def round_to_half(model: nn.Module) -> nn.Module:
     return model
 
 
-def write_card(
+def ship(
+    run: Run,
     name: str,
+    model: nn.Module,
+    *,
+    class_names: Sequence[str],
+    mean: Tensor,
+    std: Tensor,
+    accuracy: float | dict[str, float],
     what: str,
-    model: str,
+    paper: str,
     source: str,
     facts: Mapping[str, str],
     results: str,
     limits: str,
-    command: str,
-    seed: int,
-    folder: Path = WEIGHTS,
 ) -> None:
-    """Write NAME.md beside the weights that were shipped.
+    """Write the three files of a model: its weights, NAME.json for `vitedu.pretrained.load`, and NAME.md, the card.
 
     Args:
-        name, seed, command: of the weights, and how they were made.
+        class_names, mean, std, accuracy: what NAME.json says besides; mean and std of its pictures (C,).
         what: one line, what the model does.
-        model: its class and the paper.
+        paper: its class and the paper.
         source: the pictures it learnt from, with their licence where they are of others.
-        facts: further lines of the table, such as "Input" and "Recipe".
+        facts: further lines of the card's table, such as "Input" and "Recipe".
         results: what was measured, Markdown.
         limits: what the figures do not hold for.
     """
+    folder, moments = run.folder(WEIGHTS), {"mean": mean.tolist(), "std": std.tolist()}
+    save(name, model, folder, class_names=class_names, **moments, made_by=run.command, accuracy=accuracy)
     text = CARD.format(
         name=name,
         what=what,
         date=date.today().isoformat(),
-        command=command,
-        seed=seed,
+        command=run.command,
         source=source,
-        model=model,
-        parameters=count_parameters(load_weights(name, folder)),
+        paper=paper,
+        parameters=count_parameters(load(name, folder)),
         rows="\n".join(f"| {key} | {value} |" for key, value in facts.items()),
         sha256=describe(name, folder)["sha256"],
         results=results,
@@ -87,3 +90,108 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+# --- a model trained from scratch on a published set, over seeds, of which the first is shipped ---
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """What a script trains and ships, and what its card says."""
+
+    name: str  # of the weights
+    build: Callable[[], nn.Module]
+    config: Callable[[int], TrainConfig]  # from a seed
+    paper: str  # class and paper
+    pictures: str  # where they come from, with their licence
+    limits: str
+
+
+def train_and_ship(run: Run, shipped: Shipped, data: Dataset) -> None:
+    """Record accuracy over the seeds, on test and on validation images, and ship the first seed."""
+    about = (
+        f"accuracy of {shipped.name} on the test images of {data.name}, over seeds, in the half precision that ships"
+    )
+    rows = {shipped.name: lambda seeds: measure(run, shipped, data, seeds)}
+    for row in compute(run, about, [data.describe()], rows):
+        ship_first(run, shipped, data, row)
+
+
+def measure(run: Run, shipped: Shipped, data: Dataset, seeds: list[int]) -> dict:
+    """Accuracy on test images ("accuracy") and on validation images, the processor time, and each seed's history."""
+    runs = [train(run, shipped, data, seed) for seed in seeds]
+    numbers = {key: spread([one[key] for one in runs]) for key in ("accuracy", "validation", "cpu_seconds")}
+    size = {"parameters": count_parameters(shipped.build()), "epochs": shipped.config(0).epochs}
+    return numbers | size | {"histories": [one["history"] for one in runs]}
+
+
+def train(run: Run, shipped: Shipped, data: Dataset, seed: int) -> dict:
+    """One training run, or what an earlier one with this seed has left; the test images are looked at here, once."""
+    path = kept(run, seed)
+    if path.exists():
+        print(f"seed {seed} was trained before; remove {path} to train it again")
+    else:
+        torch.manual_seed(seed)
+        model, began = shipped.build(), run.clock()
+        history = fit(model, data, shipped.config(seed), device=run.device)
+        found = {"cpu_seconds": run.clock() - began, "history": history}
+        round_to_half(model)
+        found |= {"accuracy": evaluate(model, data.test, data).accuracy, "weights": model.state_dict()}
+        found["validation"] = evaluate(model, data.val, data).accuracy
+        torch.save(found, path)
+    return torch.load(path)
+
+
+def kept(run: Run, seed: int | str) -> Path:
+    """Where a seed leaves what it has learnt, so that a script that was stopped goes on with the next."""
+    folder = run.folder(Path("runs")) / run.name
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{seed}.pt"
+
+
+def in_words(c: TrainConfig) -> str:
+    """A recipe as its card gives it."""
+    pictures = {
+        f"crops of {c.augment.crop} pixels": c.augment.crop,
+        f"zooms to as little as {100 * (1 - c.augment.zoom):.0f} % of the area": c.augment.zoom,
+        "mirror images": c.augment.flip,
+    }
+    optimizer = {"adamw": "AdamW", "sgd": "SGD"}[c.optimizer]
+    parts = [
+        f"{c.epochs} epochs, {optimizer}, batches of {c.batch_size}, peak rate {c.lr}, {c.schedule}",
+        f"weight decay {c.weight_decay}, smoothing {c.label_smoothing}",
+        *(text for text, used in pictures.items() if used),
+    ]
+    return ", ".join(parts)
+
+
+def ship_first(run: Run, shipped: Shipped, data: Dataset, row: dict) -> None:
+    """Write the three files of the first seed."""
+    model = shipped.build()
+    model.load_state_dict(torch.load(kept(run, 0))["weights"])
+    _, channels, height, width = data.test.images.shape
+    accuracy, over_seeds = row["accuracy"]["values"][0], row["accuracy"]
+    where = "of one processor core" if run.device.type == "cpu" else f"on {describe_device(run.device)}"
+    ship(
+        run,
+        shipped.name,
+        model,
+        class_names=data.class_names,
+        mean=data.mean,
+        std=data.std,
+        accuracy=accuracy,
+        what=f"A small model that names the object in a picture of {data.name}, trained on nothing else",
+        paper=shipped.paper,
+        source=shipped.pictures,
+        facts={
+            "Input": f"(B, {channels}, {height}, {width}), normalised with the `mean` and `std` of its JSON file",
+            "Output": f"scores of {len(data.class_names)} classes: {', '.join(data.class_names)}",
+            "Recipe": in_words(shipped.config(0)),
+            "Cost": f"{row['cpu_seconds']['mean'] / 60:.0f} minutes {where}",
+        },
+        results=(
+            f"Accuracy on the {len(data.test):,} test images, which no choice rests on: {100 * accuracy:.2f} %. Over "
+            f"{len(over_seeds['values'])} seeds: {100 * over_seeds['mean']:.2f} ± {100 * over_seeds['std']:.2f} %."
+        ),
+        limits=shipped.limits,
+    )

@@ -10,20 +10,20 @@ split is not looked at.
 One row: make results NAME=ablations ROW="no warm-up".
 """
 
-import time
 from dataclasses import dataclass, field, replace
 
 import torch
-from _common import spread
-from _rows import Rows, compute
+from _record import Run, compute, load, or_smoke, spread, start
 from torch import nn
 
-from vitedu.data import Dataset, Split, load
+from vitedu.data import Dataset, Split
 from vitedu.train import TrainConfig, TrainingLoop, evaluate, recipe
 from vitedu.train.progress import Progress
 from vitedu.vit import ViT
 
-IMAGES, EPOCHS, WATCHED = 8_000, 10, 1_000  # for training; how often; validation pictures looked at after each epoch
+# Pictures for training, how often each is seen, and validation pictures looked at after each epoch
+IMAGES, EPOCHS, WATCHED = or_smoke((8_000, 10, 1_000), (20, 1, 10))
+FEW, OFTEN = or_smoke((500, 160), (10, 2))  # pictures, and epochs, of a run that learns by heart
 
 
 @dataclass(frozen=True)
@@ -91,24 +91,23 @@ RATES = {
 }
 CURVES = {
     "rate 0.05, no clipping": Change("curve", train={"lr": 0.05, "clip_norm": 0.0}),
-    "500 pictures, 160 epochs": Change("curve", train={"epochs": 160} | NO_SMOOTHING, augment=STILL, images=500),
+    "500 pictures, 160 epochs": Change("curve", train={"epochs": OFTEN} | NO_SMOOTHING, augment=STILL, images=FEW),
     "softmax twice": Change("curve", train=NO_SMOOTHING, softmax=True),
 }
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    data = load("fashion-mnist")
+    run, data = start(__doc__, device="cpu", rows=True), load("fashion-mnist")
     ladder = {name: replace(change, group="ladder") for name, change in LADDER.items()}
     tables = ladder | CHANGES | RATES | CURVES
-    rows: Rows = {name: lambda seeds, change=change: measure(change, data, seeds) for name, change in tables.items()}
+    rows = {name: lambda seeds, change=change: measure(run, change, data, seeds) for name, change in tables.items()}
     about = f"validation accuracy on Fashion-MNIST after {EPOCHS} epochs over {IMAGES:,} training pictures"
-    compute("ablations", about, [data.describe()], rows, __doc__)
+    compute(run, about, [data.describe()], rows)
 
 
-def measure(change: Change, data: Dataset, seeds: list[int]) -> dict:
+def measure(run: Run, change: Change, data: Dataset, seeds: list[int]) -> dict:
     """Accuracy over the seeds, the processor time of a run, and the curves of the first seed."""
-    runs = [run(change, data, seed) for seed in seeds]
+    runs = [train(run, change, data, seed) for seed in seeds]
     return {
         "group": change.group,
         "accuracy": spread([r["accuracy"] for r in runs]),
@@ -117,19 +116,19 @@ def measure(change: Change, data: Dataset, seeds: list[int]) -> dict:
     }
 
 
-def run(change: Change, data: Dataset, seed: int) -> dict:
+def train(run: Run, change: Change, data: Dataset, seed: int) -> dict:
     """One training run; the time counts training alone."""
     torch.manual_seed(seed)
-    train = first(data.train, change.images)
+    images = first(data.train, change.images).to(run.device)
     model, config = build(change, data, seed)
-    loop = TrainingLoop(model, data, config, len(train.labels), torch.device("cpu"))
+    loop = TrainingLoop(model.to(run.device), data, config, len(images), run.device)
     if change.everything_decays:
         loop.optimizer = torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay, fused=True)
     history, seconds = [], 0.0
     for epoch in range(1, config.epochs + 1):
-        began = time.process_time()
-        train_loss = loop.epoch(train, epoch, Progress(config.epochs, shown=False))
-        seconds += time.process_time() - began
+        began = run.clock()
+        train_loss = loop.epoch(images, epoch, Progress(config.epochs, shown=False))
+        seconds += run.clock() - began
         watched = evaluate(loop.eval_model, first(data.val, WATCHED), data)
         history.append({"train_loss": train_loss, "loss": watched.loss, "accuracy": watched.accuracy})
     return {"accuracy": evaluate(loop.eval_model, data.val, data).accuracy, "cpu_seconds": seconds, "history": history}

@@ -6,20 +6,17 @@ accuracy on the validation pictures; what is reported is the accuracy on the tes
 """
 
 import statistics
-import time
 from collections.abc import Callable
 
-import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, multiply_adds, or_smoke, per_cent, spread, start
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from vitedu.cost import count_parameters
 from vitedu.data import load
 from vitedu.models.botnet import botnet
 from vitedu.models.channel_attention import CBAM, SqueezeExcite
 from vitedu.models.cnn import CNNConfig, ResNet
-from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.train import TrainConfig, evaluate
 from vitedu.train.augment import Augment
 
 IMAGE_SIZE, REDUCTION = 32, 8
@@ -30,28 +27,19 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "CBAM": lambda: ResNet(CONFIG, lambda channels: CBAM(channels, REDUCTION)),
     "BoTNet": lambda: botnet(CONFIG, IMAGE_SIZE),
 }
-RATES = (0.0025, 0.005, 0.01, 0.02)
-COUNTS = (1_200, 500, 2_000)  # pictures to train on, to choose the rate by, and to report
-EPOCHS, BATCH_SIZE = 16, 32
+RATES = or_smoke((0.0025, 0.005, 0.01, 0.02), (0.01,))
+COUNTS = or_smoke((1_200, 500, 2_000), (12, 12, 12))  # pictures to train on, to choose the rate by, and to report
+EPOCHS, BATCH_SIZE = or_smoke(16, 1), 32
 
 
-def train(name: str, rate: float, seed: int) -> dict:
-    """One run: validation and test accuracy, and the processor's seconds per epoch."""
+def train(run: Run, name: str, rate: float, seed: int) -> dict:
+    """One run: validation and test accuracy, and the seconds per epoch."""
     data = load("shapes", image_size=IMAGE_SIZE, counts=COUNTS, seed=seed, quiet=True)
-    torch.manual_seed(seed)
-    model = MODELS[name]()
-    training = TrainConfig(EPOCHS, BATCH_SIZE, rate, augment=Augment(crop=4, flip=True), seed=seed)
-    begin = time.process_time()  # of this process alone: other work on the machine does not count
-    val = fit(model, data, training, shown=False)[-1]["accuracy"]
-    seconds = (time.process_time() - begin) / EPOCHS
-    return {"val": val, "test": evaluate(model, data.test, data).accuracy, "seconds": seconds}
-
-
-def multiply_adds(model: nn.Module) -> int:
-    """Multiply-adds of one picture, forward, counted operator by operator."""
-    with FlopCounterMode(display=False) as counter:
-        model(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
-    return counter.get_total_flops() // 2
+    training = TrainConfig(epochs=EPOCHS, batch_size=BATCH_SIZE, lr=rate, augment=Augment(crop=4, flip=True))
+    begin = run.clock()
+    model, history = run.train(MODELS[name], data, training, seed)
+    seconds = (run.clock() - begin) / EPOCHS
+    return {"val": history[-1]["accuracy"], "test": evaluate(model, data.test, data).accuracy, "seconds": seconds}
 
 
 def summarise(name: str, runs: dict[float, list[dict]]) -> dict:
@@ -62,7 +50,7 @@ def summarise(name: str, runs: dict[float, list[dict]]) -> dict:
     return {
         "model": name,
         "parameters": count_parameters(model),
-        "mmacs": multiply_adds(model) / 1e6,
+        "mmacs": multiply_adds(model, IMAGE_SIZE) / 1e6,
         "rate": best,
         "accuracy": spread([run["test"] for run in runs[best]]),
         "seconds_per_epoch": statistics.median(run["seconds"] for of_rate in runs.values() for run in of_rate),
@@ -71,21 +59,15 @@ def summarise(name: str, runs: dict[float, list[dict]]) -> dict:
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    torch.set_num_threads(1)
-    rows = []
+    run, rows = start(__doc__), []
     for name in MODELS:
-        runs = {rate: [train(name, rate, seed) for seed in seeds] for rate in RATES}
+        runs = {rate: [train(run, name, rate, seed) for seed in run.seeds] for rate in RATES}
         rows.append(summarise(name, runs))
-        mean, std = (100 * rows[-1]["accuracy"][key] for key in ("mean", "std"))
-        print(
-            f"{name:7} {mean:5.1f} ± {std:.1f} % at {rows[-1]['rate']}, {rows[-1]['seconds_per_epoch']:.1f} s per epoch"
-        )
+        accuracy, rate, seconds = (rows[-1][key] for key in ("accuracy", "rate", "seconds_per_epoch"))
+        print(f"{name:7} {per_cent(accuracy)} at {rate}, {seconds:.1f} s per epoch", flush=True)
     shown = ", ".join(f"{count:,} {split}" for count, split in zip(COUNTS, ("train", "val", "test"), strict=True))
-    sources = [f"shapes (embedded: drawn anew for each of the seeds {seeds}): {shown}; {EPOCHS} epochs"]
-    record(
-        "attention_in_cnns", "test accuracy on shapes of a small residual network with attention", sources, rows, start
-    )
+    sources = [f"shapes (embedded: drawn anew for each of the seeds {run.seeds}): {shown}; {EPOCHS} epochs"]
+    run.record("test accuracy on shapes of a small residual network with attention", sources, rows)
 
 
 if __name__ == "__main__":

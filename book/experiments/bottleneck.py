@@ -5,19 +5,15 @@ One model for all lengths: an encoder and a decoder of the same width, trained o
 
 import torch
 import torch.nn.functional as F
-from _common import Start, read_seeds, record, spread
+from _record import or_smoke, spread, start
 from torch import Tensor, nn
 
 from vitedu.models.additive import AdditiveAttention
 
 K, BATCH, LONGEST = 8, 64, 20  # symbols, sequences in a batch, longest in training
-LENGTHS = (1, 2, 4, 6, 8, 12, 16, 20)
-RUNS = (  # width, with attention, steps
-    (16, False, 1000),
-    (64, False, 1000),
-    (64, False, 3000),
-    (16, True, 1000),
-)
+LENGTHS = or_smoke((1, 2, 4, 6, 8, 12, 16, 20), (1, 4))
+SHORT, LONG = or_smoke((1000, 3000), (2, 4))  # steps
+RUNS = ((16, False, SHORT), (64, False, SHORT), (64, False, LONG), (16, True, SHORT))  # width, with attention, steps
 
 
 class Copier(nn.Module):
@@ -69,17 +65,16 @@ def accuracies(dim: int, attend: bool, steps: int, seed: int) -> list[float]:
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    torch.set_num_threads(1)
-    rows = []
+    run, rows = start(__doc__, device="cpu"), []
     for dim, attend, steps in RUNS:
-        runs = [accuracies(dim, attend, steps, seed) for seed in seeds]
+        with run.device:  # whatever is made in here lies there
+            runs = [accuracies(dim, attend, steps, seed) for seed in run.seeds]
         setting = {"width": dim, "attention": attend, "steps": steps}
         parameters = sum(p.numel() for p in Copier(dim, attend).parameters())
         for length, values in zip(LENGTHS, zip(*runs, strict=True), strict=True):
             rows.append({**setting, "parameters": parameters, "length": length, "accuracy": spread(list(values))})
         print(setting, [f"{row['accuracy']['mean']:.2f}" for row in rows[-len(LENGTHS) :]], flush=True)
-    record("bottleneck", f"copying {K} symbols: accuracy by length", [f"made by the script, {K} symbols"], rows, start)
+    run.record(f"copying {K} symbols: accuracy by length", [f"made by the script, {K} symbols"], rows)
 
 
 if __name__ == "__main__":

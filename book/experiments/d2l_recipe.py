@@ -14,9 +14,10 @@ One row: make results NAME=d2l_recipe ROW="ours, 60 s".
 
 import torch.nn.functional as F
 from _equal_time import Contender, compare_all
+from _record import load, start
 from torch import Tensor
 
-from vitedu.data import Dataset, load
+from vitedu.data import Dataset
 from vitedu.models.hybrid import HybridViT, small_stem
 from vitedu.train import TrainConfig, recipe
 from vitedu.vit import ViT, ViTConfig
@@ -66,5 +67,5 @@ def contenders(data: Dataset) -> dict[str, Contender]:
 
 
 if __name__ == "__main__":
-    fashion = load("fashion-mnist")
-    compare_all("d2l_recipe", fashion, contenders(fashion), __doc__)
+    run, fashion = start(__doc__, device="cpu", rows=True), load("fashion-mnist")
+    compare_all(run, fashion, contenders(fashion))

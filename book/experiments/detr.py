@@ -8,37 +8,36 @@ vitedu/pretrained/weights/shapes-detr.*.
 import time
 
 import torch
-from _common import Start, read_seeds, record, spread
-from _ship import command_line, round_to_half, table, write_card
+from _record import Run, or_smoke, spread, start
+from _ship import round_to_half, ship, table
 from torch import Tensor, nn
 
 from vitedu.data import load, normalise
 from vitedu.data.scenes import MEAN, STD, Scenes, draw_scenes
 from vitedu.data.shapes import SHAPES
-from vitedu.device import pick_device
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.detr import DETR, DETRConfig
 from vitedu.models.set_loss import Score, score, set_loss
-from vitedu.pretrained import save
 from vitedu.train import TrainConfig, fit
 from vitedu.train.optim import adamw, learning_rate
 
 NAME = "shapes-detr"
-STEPS, BATCH, LR, WEIGHT_DECAY, WARMUP, CLIP = 5_000, 32, 1e-3, 0.05, 0.05, 1.0
-POOL = 320  # scenes drawn at a time
-HELD_OUT = 2_000  # scenes, of a seed below zero; training uses seeds from zero
-RESAMPLES = 2_000  # for the confidence intervals
-PICTURES, EPOCHS = 40_000, 3  # of single objects, for the CNN
+STEPS, BATCH = or_smoke((5_000, 32), (10, 2))
+LR, WEIGHT_DECAY, WARMUP, CLIP = 1e-3, 0.05, 0.05, 1.0
+POOL = or_smoke(320, 20)  # scenes drawn at a time
+HELD_OUT = or_smoke(2_000, 24)  # scenes, of a seed below zero; training uses seeds from zero
+RESAMPLES = or_smoke(2_000, 20)  # for the confidence intervals
+PICTURES, TESTED, EPOCHS = or_smoke((40_000, 1_000, 3), (12, 12, 1))  # of single objects, for the CNN
 
 
-def train_backbone(seed: int) -> tuple[nn.Module, float]:
+def train_backbone(run: Run, seed: int) -> tuple[nn.Module, float]:
     """A CNN that names single objects of `shapes`, without its classifier, and its validation accuracy."""
     torch.manual_seed(seed)
     config = DETRConfig().backbone
     model = ResNet(CNNConfig(widths=config.widths, depths=config.depths, stem_stride=config.stem_stride, num_classes=6))
-    data = load("shapes", counts=(PICTURES, 1_000, 1_000), seed=seed, clutter=0.0, quiet=True)
+    data = load("shapes", counts=(PICTURES, TESTED, TESTED), seed=seed, clutter=0.0, quiet=True)
     training = TrainConfig(epochs=EPOCHS, batch_size=64, lr=3e-3, label_smoothing=0.0, seed=seed)
-    history = fit(model.to(memory_format=torch.channels_last), data, training)
+    history = fit(model.to(memory_format=torch.channels_last), data, training, device=run.device)
     model.head = nn.Identity()
     return model, history[-1]["accuracy"]
 
@@ -64,8 +63,8 @@ def batches(seed: int, device: torch.device):
     """`STEPS` batches of scenes, none of which comes twice."""
     for pool in range(STEPS * BATCH // POOL):
         scenes = draw_scenes(POOL, seed=seed * 1_000_000 + pool).to(device)
-        for start in range(0, POOL, BATCH):
-            yield scenes.subset(slice(start, start + BATCH))
+        for first in range(0, POOL, BATCH):
+            yield scenes.subset(slice(first, first + BATCH))
 
 
 def pixels(scenes: Scenes) -> Tensor:
@@ -113,14 +112,14 @@ def by_number(result: Score, numbers: Tensor) -> list[dict]:
     return rows
 
 
-def run(seed: int, held_out: Scenes) -> tuple[DETR, dict]:
+def train_and_measure(run: Run, seed: int, held_out: Scenes) -> tuple[DETR, dict]:
     """Train one model and measure it as it will be shipped, rounded to half precision."""
     begin = time.perf_counter()
-    backbone, accuracy = train_backbone(seed)
+    backbone, accuracy = train_backbone(run, seed)
     torch.manual_seed(seed)
     model = DETR(DETRConfig())
     model.backbone.load_state_dict(backbone.state_dict())
-    model.to(pick_device(), memory_format=torch.channels_last)
+    model.to(run.device, memory_format=torch.channels_last)
     curve = train(model, seed, held_out.subset(slice(0, 500)))
     result = evaluate(round_to_half(model), held_out)
     row = {"seed": seed, "backbone_accuracy": accuracy, **means(result), "curve": curve}
@@ -143,8 +142,8 @@ LIMITS = (
 WORDS = {"iou": "mean IoU of the objects", "right_class": "objects named right", "right_count": "scenes counted right"}
 
 
-def describe_shipped(rows: list[dict], command: str) -> None:
-    """The model card beside the weights, its figures from the rows; the first row is the shipped one."""
+def ship_first(run: Run, model: DETR, rows: list[dict]) -> None:
+    """Write the weights of the first row, and the card, its figures from all rows."""
     shipped, lines = rows[0], []
     for key, words in WORDS.items():
         low, high = shipped["interval"][key]
@@ -152,36 +151,34 @@ def describe_shipped(rows: list[dict], command: str) -> None:
         lines.append([words, f"{shipped[key]:.3f}", f"{low:.3f} to {high:.3f}", others])
     seeds = "seeds " + ", ".join(str(row["seed"]) for row in rows) if len(rows) > 1 else "one seed only"
     scores = table(["", f"shipped, seed {shipped['seed']}", "95 % interval", seeds], lines)
-    write_card(
+    ship(
+        run,
         NAME,
+        model,
+        class_names=SHAPES,
+        mean=MEAN,
+        std=STD,
+        accuracy={key: shipped[key] for key in WORDS},
         what="A small DETR that finds one to three drawn objects in an image of 64×64 pixels",
-        model="`vitedu.models.detr.DETR`, Carion et al. 2020, arXiv:2005.12872, with what differs marked in the file",
+        paper="`vitedu.models.detr.DETR`, Carion et al. 2020, arXiv:2005.12872, with what differs marked in the file",
         source="drawn images alone; no photograph and no data of others went in",
         facts=FACTS,
         results=f"On {HELD_OUT:,} held-out scenes (seed -1), with 95 % intervals (bootstrap over scenes):\n\n{scores}",
         limits=LIMITS,
-        command=command,
-        seed=shipped["seed"],
     )
 
 
 def main() -> None:
-    start, seeds, rows = Start.now(), read_seeds(__doc__, 3), []
-    command = command_line(__file__)
+    run, rows, models = start(__doc__), [], []
     held_out = draw_scenes(HELD_OUT, seed=-1)
-    for seed in seeds:
-        model, row = run(seed, held_out)
-        rows.append(row)
+    data = [f"scenes: {STEPS * BATCH:,} scenes for each seed to learn from, {HELD_OUT:,} others to measure on"]
+    for seed in run.seeds:
+        model, row = train_and_measure(run, seed, held_out)
+        rows, models = [*rows, row], [*models, model]
         print(row, flush=True)
-        if seed == 0:
-            facts = {"class_names": SHAPES, "mean": MEAN.tolist(), "std": STD.tolist(), "made_by": command}
-            save(NAME, model, **facts, accuracy={key: row[key] for key in WORDS})
-        describe_shipped(rows, command)
-        summary = [{"seeds": len(rows), **{key: spread([r[key] for r in rows]) for key in WORDS}}] if seed > 1 else []
-        data = [
-            f"scenes: {STEPS * BATCH:,} scenes for each seed to learn from, {HELD_OUT:,} others to measure on"
-        ]
-        record("detr", "how well a small DETR finds drawn objects", data, rows + summary, start)
+        ship_first(run, models[0], rows)
+        summary = {"seeds": len(rows), **{key: spread([r[key] for r in rows]) for key in WORDS}}
+        run.record("how well a small DETR finds drawn objects", data, [*rows, summary])
 
 
 if __name__ == "__main__":

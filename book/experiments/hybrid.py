@@ -9,69 +9,52 @@ within a few per cent of one another. Texture was tried next, showed a differenc
 stayed as the second. The first record had six epochs, in which raw patches hardly left chance, so this one has twenty.
 """
 
-import time
 from dataclasses import replace
 
-import torch
-from _common import Start, read_seeds, record, spread
-from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from _record import Run, in_each_split, multiply_adds, or_smoke, per_cent, spread, start
 
 from vitedu.cost import count_parameters
 from vitedu.data import Dataset, Split
 from vitedu.data.shapes import load_shapes
 from vitedu.models.hybrid import SMALL_STEM, HybridViT
-from vitedu.train import TrainConfig, fit
+from vitedu.train import TrainConfig
 from vitedu.vit import ViT, ViTConfig
 
-COUNTS = (1_200, 600, 120)  # training, validation and test pictures; the last are not looked at
+COUNTS = or_smoke((1_200, 600, 120), (12, 12, 12))  # training, validation and test pictures; the last are not looked at
 VIT = ViTConfig(image_size=32, patch_size=8, num_classes=6, dim=64, depth=2, num_heads=2)
-TRAIN = TrainConfig(epochs=20, batch_size=64, lr=2e-3)
+TRAIN = TrainConfig(epochs=or_smoke(20, 1), batch_size=64, lr=2e-3)
 MODELS = {
     "raw patches, 2 blocks": lambda: ViT(VIT),
     "raw patches, 6 blocks": lambda: ViT(replace(VIT, depth=6)),
     "hybrid, CNN and 2 blocks": lambda: HybridViT(VIT, SMALL_STEM),
 }
-
-
 RUNS = [("texture", name) for name in MODELS] + [("shape", name) for name in MODELS if "6 blocks" not in name]
 
 
 def about_texture(shapes: Dataset) -> Dataset:
     """The same pictures, labelled by the texture of the object."""
-    splits = {name: getattr(shapes, name) for name in ("train", "val", "test")}
-    return replace(shapes, **{name: Split(part.images, part.cues["texture"]) for name, part in splits.items()})
+    return in_each_split(shapes, lambda split: Split(split.images, split.cues["texture"]))
 
 
-def operations(model: nn.Module, images: Tensor) -> int:
-    """Multiply–adds of one forward pass."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(images)
-    return counter.get_total_flops() // 2
-
-
-def curve(build, data: Dataset, seed: int) -> tuple[list[float], float]:
+def curve(run: Run, build, data: Dataset, seed: int) -> tuple[list[float], float]:
     """Validation accuracy after each epoch, and the seconds it took."""
-    torch.manual_seed(seed)
-    began = time.process_time()
-    history = fit(build(), data, replace(TRAIN, seed=seed), shown=False)
-    return [epoch["accuracy"] for epoch in history], time.process_time() - began
+    began = run.clock()
+    _, history = run.train(build, data, TRAIN, seed)
+    return [epoch["accuracy"] for epoch in history], run.clock() - began
 
 
 def main() -> None:
-    start, seeds, shapes = Start.now(), read_seeds(__doc__, 3), load_shapes(counts=COUNTS)
-    torch.set_num_threads(1)
+    run, shapes = start(__doc__), load_shapes(counts=COUNTS)
     rows, data = [], {"texture": about_texture(shapes), "shape": shapes}
     for task, name in RUNS:
         build = MODELS[name]
-        curves, seconds = zip(*(curve(build, data[task], seed) for seed in seeds), strict=True)
-        size = {"parameters": count_parameters(build()), "macs": operations(build(), torch.zeros(1, 3, 32, 32))}
+        curves, seconds = zip(*(curve(run, build, data[task], seed) for seed in run.seeds), strict=True)
+        size = {"parameters": count_parameters(build()), "macs": multiply_adds(build(), 32)}
         accuracy = [spread(list(values)) for values in zip(*curves, strict=True)]
         rows.append({"task": task, "model": name, **size, "cpu_seconds": spread(list(seconds)), "accuracy": accuracy})
-        last = accuracy[-1]
-        print(f"{task} {name:25} {size} {100 * last['mean']:5.1f} ± {100 * last['std']:.1f} %", flush=True)
+        print(f"{task} {name:25} {size} {per_cent(accuracy[-1])}", flush=True)
     about = "validation accuracy after each epoch on few pictures: raw patches, and a CNN's feature map as tokens"
-    record("hybrid", about, [shapes.describe()], rows, start)
+    run.record(about, [shapes.describe()], rows)
 
 
 if __name__ == "__main__":

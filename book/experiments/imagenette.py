@@ -5,9 +5,10 @@ fewer than 9,000 pictures: far too few for a plain ViT, which is what makes it a
 the test images (the set's own validation part) are looked at once per seed.
 """
 
-from _trained import Shipped, train_and_ship
+from _record import load, or_smoke, start
+from _ship import Shipped, train_and_ship
 
-from vitedu.data import Dataset, load
+from vitedu.data import Dataset
 from vitedu.train import recipe
 from vitedu.vit import ViT
 
@@ -17,15 +18,14 @@ def shipped(data: Dataset) -> Shipped:
 
     def settings(seed: int):
         model = {"patch_size": 8, "pool": "mean"}
-        train = {"epochs": 16, "lr": 2e-3, "batch_size": 64, "seed": seed}
+        train = {"epochs": or_smoke(16, 1), "lr": 2e-3, "batch_size": 64, "seed": seed}
         return recipe(data, model=model, train=train, augment={"flip": True, "zoom": 0.6})
 
     return Shipped(
         name="imagenette-small",
-        result="imagenette",
         build=lambda: ViT(settings(0)[0]),
         config=lambda seed: settings(seed)[1],
-        model="`vitedu.vit.ViT`, Dosovitskiy et al. 2020, arXiv:2010.11929",
+        paper="`vitedu.vit.ViT`, Dosovitskiy et al. 2020, arXiv:2010.11929",
         pictures="Imagenette (fast.ai; ten classes of ImageNet, whose terms allow non-commercial research), "
         f"{data.source}",
         limits="It knows ten classes and answers with one of them whatever it is shown.",
@@ -33,5 +33,5 @@ def shipped(data: Dataset) -> Shipped:
 
 
 if __name__ == "__main__":
-    imagenette = load("imagenette", image_size=96)
-    train_and_ship(shipped(imagenette), imagenette, __doc__)
+    run, imagenette = start(__doc__, device="cpu", rows=True), load("imagenette", image_size=96)
+    train_and_ship(run, shipped(imagenette), imagenette)

@@ -5,20 +5,23 @@ after training (trained in the middle). On `shapes` of 24×24 pixels: what a lin
 """
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
-from _common import Start, read_seeds, record, spread
+from _record import Run, in_each_split, load, or_smoke, spread, start
 from torch import Tensor, nn
 
-from vitedu.data import Dataset, Split, load, normalise
+from vitedu.data import Dataset, Split, normalise
+from vitedu.data.shapes import load_shapes
 from vitedu.patch import patchify, unpatchify
-from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.train import TrainConfig, evaluate
 from vitedu.vit import ViT, ViTConfig
 
 SIDE, DIGIT, PATCH = 16, 8, 4
 SHIFTS = range(5)
-RECIPE = {"epochs": 8, "batch_size": 64, "lr": 3e-3, "label_smoothing": 0.0}
+COUNTS = or_smoke((5_000, 500, 2_000), (12, 12, 12))  # pictures of `shapes`
+RECIPE = TrainConfig(epochs=or_smoke(8, 1), batch_size=64, lr=3e-3, label_smoothing=0.0)
 
 
 def conv(channels: int, out: int, stride: int = 1) -> nn.Sequential:
@@ -66,14 +69,8 @@ def anywhere(split: Split, copies: int, seed: int) -> Split:
     return place(many, *torch.randint(SIDE - DIGIT + 1, (2, len(many)), generator=generator))
 
 
-def with_images(data: Dataset, change) -> Dataset:
-    """The same data set, every split's images changed."""
-    parts = {name: getattr(data, name) for name in ("train", "val", "test")}
-    return replace(data, **{name: replace(part, images=change(part.images)) for name, part in parts.items()})
-
-
 def orders(seed: int) -> dict:
-    """Three ways to show an image: as it is, its patches in a fixed order, its pixels in a fixed order."""
+    """Three ways to show images: as they are, their patches in a fixed order, their pixels in a fixed order."""
     generator = torch.Generator().manual_seed(seed)
     patches = torch.randperm((SIDE // PATCH) ** 2, generator=generator)
     pixels = torch.randperm(SIDE**2, generator=generator)
@@ -84,31 +81,28 @@ def orders(seed: int) -> dict:
     }
 
 
-def trained(build, data: Dataset, seed: int) -> nn.Module:
-    """Train a fresh model once."""
-    torch.manual_seed(seed)
-    model = build()
-    fit(model, data, TrainConfig(**RECIPE, seed=seed), shown=False)
-    return model
+def shown_as(change, split: Split) -> Split:
+    """A split whose images are changed."""
+    return replace(split, images=change(split.images))
 
 
-def shuffle_rows(digits: Dataset, seeds: list[int]) -> list[dict]:
+def shuffle_rows(run: Run, digits: Dataset) -> list[dict]:
     """Test accuracy with and without a fixed order of patches or pixels."""
     models = {"CNN": lambda: cnn(1, 10), "MLP": lambda: mlp(1, 10), "ViT": lambda: vit(1, 10)}
     found = {}
-    for seed in seeds:
+    for seed in run.seeds:
         parts = [("train", 2), ("val", 5), ("test", 5)]
         moved = {name: anywhere(getattr(digits, name), n, 3 * seed + i) for i, (name, n) in enumerate(parts)}
         for order, change in orders(seed).items():
-            data = with_images(replace(digits, **moved), change)
+            data = in_each_split(replace(digits, **moved), partial(shown_as, change))
             for name, build in models.items():
-                accuracy = evaluate(trained(build, data, seed), data.test, data).accuracy
+                accuracy = evaluate(run.train(build, data, RECIPE, seed)[0], data.test, data).accuracy
                 found.setdefault((name, order), []).append(accuracy)
                 print(f"shuffle {name} {order} {100 * accuracy:.1f} %", flush=True)
     return [{"part": "shuffle", "model": m, "order": o, "accuracy": spread(v)} for (m, o), v in found.items()]
 
 
-def shift_rows(digits: Dataset, seeds: list[int]) -> list[dict]:
+def shift_rows(run: Run, digits: Dataset) -> list[dict]:
     """Test accuracy on digits some pixels to the right of where they were in training."""
     models = {
         "CNN": lambda: cnn(1, 10),
@@ -117,11 +111,11 @@ def shift_rows(digits: Dataset, seeds: list[int]) -> list[dict]:
         "ViT": lambda: vit(1, 10),
         "ViT without positions": lambda: vit(1, 10, positions="none"),
     }
-    data = replace(digits, **{name: centred(getattr(digits, name)) for name in ("train", "val", "test")})
+    data = in_each_split(digits, centred)
     found = {(name, shift): [] for name in models for shift in SHIFTS}
-    for seed in seeds:
+    for seed in run.seeds:
         for name, build in models.items():
-            model = trained(build, data, seed)
+            model, _ = run.train(build, data, RECIPE, seed)
             for shift in SHIFTS:
                 found[name, shift].append(evaluate(model, centred(digits.test, shift), data).accuracy)
             print(f"shift {name}", [round(100 * found[name, shift][-1]) for shift in SHIFTS], flush=True)
@@ -131,7 +125,7 @@ def shift_rows(digits: Dataset, seeds: list[int]) -> list[dict]:
 @torch.no_grad()
 def layers(model: nn.Module, images: Tensor) -> list[Tensor]:
     """What leaves each layer, one vector an image: the mean over places or tokens, or the hidden units, (N, D) each."""
-    model.eval()
+    model.cpu().eval()
     if isinstance(model, ViT):
         tokens = model.positions(model.patch_embed(images))  # (N, T, D)
         outputs = [tokens]
@@ -156,7 +150,7 @@ def probe(train: Tensor, labels: Tensor, test: Tensor, truth: Tensor, strength: 
     return ((b @ weights).argmax(1) == truth).float().mean().item()
 
 
-def layer_rows(shapes: Dataset, seeds: list[int]) -> list[dict]:
+def layer_rows(run: Run, shapes: Dataset) -> list[dict]:
     """How well colour, texture and shape can be read from each layer, trained and untrained."""
     builds = {"CNN": lambda: cnn(3, 6), "MLP": lambda: mlp(3, 6, 24), "ViT": lambda: vit(3, 6, 24)}
     x = {name: normalise(getattr(shapes, name).images, shapes.mean, shapes.std) for name in ("train", "test")}
@@ -164,10 +158,10 @@ def layer_rows(shapes: Dataset, seeds: list[int]) -> list[dict]:
         name: {"shape": part.labels, **part.cues} for name, part in [("train", shapes.train), ("test", shapes.test)]
     }
     found = {}
-    for seed in seeds:
+    for seed in run.seeds:
         for name, build in builds.items():
             torch.manual_seed(seed)
-            for state, model in [("untrained", build()), ("trained", trained(build, shapes, seed))]:
+            for state, model in [("untrained", build()), ("trained", run.train(build, shapes, RECIPE, seed)[0])]:
                 for depth, (a, b) in enumerate(
                     zip(layers(model, x["train"]), layers(model, x["test"]), strict=True), 1
                 ):
@@ -180,11 +174,9 @@ def layer_rows(shapes: Dataset, seeds: list[int]) -> list[dict]:
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    digits = load("digits")
-    shapes = load("shapes", image_size=24, counts=(5_000, 500, 2_000), clutter=0.0)
-    rows = shuffle_rows(digits, seeds) + shift_rows(digits, seeds) + layer_rows(shapes, seeds)
-    record("inductive_bias", "test accuracy", [digits.describe(), shapes.describe()], rows, start)
+    run, digits, shapes = start(__doc__), load("digits"), load_shapes(24, COUNTS, clutter=0.0)
+    rows = shuffle_rows(run, digits) + shift_rows(run, digits) + layer_rows(run, shapes)
+    run.record("test accuracy", [digits.describe(), shapes.describe()], rows)
 
 
 if __name__ == "__main__":

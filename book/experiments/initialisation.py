@@ -1,26 +1,26 @@
-"""How the first weights and the size of the first positions decide what a small ViT learns (about 20 min on two cores).
+"""How the first weights and the size of the first positions decide what a small ViT learns (about 25 min on one core).
 
 On `digits`, five-fold cross-validation over the training and validation images; on Fashion-MNIST, three seeds and the
 validation split. The test splits are not looked at.
 """
 
 import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, load, or_smoke, per_cent, spread, start
 from sklearn.model_selection import StratifiedKFold
 
-from vitedu.data import Dataset, DatasetUnavailable, load
+from vitedu.data import Dataset, DatasetUnavailable
 from vitedu.initialise import SCHEMES
-from vitedu.train import fit, recipe
+from vitedu.train import recipe
 from vitedu.vit import ViT
 
-POSITION_STDS = (0.02, 0.1, 0.5, 1.0, 2.0)
+POSITION_STDS = or_smoke((0.02, 0.1, 0.5, 1.0, 2.0), (0.02,))
+EPOCHS = or_smoke({"digits": 20, "fashion-mnist": 2}, {"digits": 1, "fashion-mnist": 1})
 
 
-def accuracy(data: Dataset, seed: int, model: dict, settings: dict, splits: dict) -> float:
+def accuracy(run: Run, data: Dataset, seed: int, model: dict, settings: dict, splits: dict) -> float:
     """Validation accuracy after training the tiny preset once."""
-    torch.manual_seed(seed)
-    config, training = recipe(data, "tiny", model, settings | {"seed": seed})
-    return fit(ViT(config), data, training, shown=False, **splits)[-1]["accuracy"]
+    config, training = recipe(data, "tiny", model, settings)
+    return run.train(lambda: ViT(config), data, training, seed, **splits)[1][-1]["accuracy"]
 
 
 def folds(data: Dataset, count: int) -> list[dict]:
@@ -30,31 +30,29 @@ def folds(data: Dataset, count: int) -> list[dict]:
     return [{"train": pool.subset(torch.from_numpy(a)), "validate": pool.subset(torch.from_numpy(b))} for a, b in cuts]
 
 
-def sweep(data: Dataset, splits: list[dict], stds: tuple, schemes: tuple, settings: dict) -> list[dict]:
+def sweep(run: Run, data: Dataset, splits: list[dict], stds: tuple, schemes: tuple) -> list[dict]:
     """One row per start; the seed of a run is the number of its split."""
-    rows = []
+    rows, settings = [], {"epochs": EPOCHS[data.name]}
     for init in schemes:
         for std in stds:
             model = {"init": init, "position_std": std}
-            values = [accuracy(data, seed, model, settings, split) for seed, split in enumerate(splits)]
+            values = [accuracy(run, data, seed, model, settings, split) for seed, split in enumerate(splits)]
             rows.append({"data": data.name, **model, **settings, "accuracy": spread(values)})
-            mean, std_dev = (100 * rows[-1]["accuracy"][key] for key in ("mean", "std"))
-            print(f"{data.name:14} {init:7} positions at {std:<5} {mean:5.1f} ± {std_dev:.1f} %", flush=True)
+            print(f"{data.name:14} {init:7} positions at {std:<5} {per_cent(rows[-1]['accuracy'])}", flush=True)
     return rows
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 5)
-    digits = load("digits")
-    rows = sweep(digits, folds(digits, len(seeds)), POSITION_STDS, SCHEMES, {"epochs": 20})
+    run, digits = start(__doc__, seeds=5), load("digits")
+    rows = sweep(run, digits, folds(digits, max(2, len(run.seeds))), POSITION_STDS, SCHEMES)
     sources = [digits.describe()]
     try:
         fashion = load("fashion-mnist")
-        rows += sweep(fashion, [{}] * 3, (0.02, 0.5, 1.0), ("xavier", "normal"), {"epochs": 2})
+        rows += sweep(run, fashion, [{}] * or_smoke(3, 1), (0.02, 0.5, 1.0), ("xavier", "normal"))
         sources.append(fashion.describe())
     except DatasetUnavailable as error:
         print(error)
-    record("initialisation", "accuracy on held-out images by first weights and positions", sources, rows, start)
+    run.record("accuracy on held-out images by first weights and positions", sources, rows)
 
 
 if __name__ == "__main__":

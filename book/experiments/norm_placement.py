@@ -5,47 +5,44 @@ AdamW with a cosine schedule, without gradient clipping, which would hide what i
 split is not looked at.
 """
 
-import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, load, or_smoke, per_cent, spread, start
 
 from vitedu.block import NORMS
-from vitedu.data import Dataset, load
-from vitedu.train import TrainConfig, fit
+from vitedu.data import Dataset
+from vitedu.train import TrainConfig
 from vitedu.vit import ViT, ViTConfig
 
-DEPTHS, WARMUPS, RATES = (2, 8, 24), (0.0, 0.25), (5e-4, 2e-3)
+DEPTHS, WARMUPS, RATES = or_smoke((2, 8, 24), (2,)), (0.0, 0.25), (5e-4, 2e-3)
 MODEL = {"image_size": 8, "patch_size": 2, "in_channels": 1, "num_classes": 10, "dim": 32, "num_heads": 2}
-TRAINING = {"epochs": 8, "batch_size": 64, "clip_norm": 0.0, "label_smoothing": 0.0}
+TRAINING = {"epochs": or_smoke(8, 1), "batch_size": 64, "clip_norm": 0.0, "label_smoothing": 0.0}
 
 
-def train(data: Dataset, depth: int, norm: str, warmup: float, lr: float, seed: int) -> list[dict]:
-    """The history of one run, epoch by epoch; the model's start and the order of the images follow the seed."""
-    torch.manual_seed(seed)
-    model = ViT(ViTConfig(depth=depth, norm=norm, pool="mean", **MODEL))
-    return fit(model, data, TrainConfig(lr=lr, warmup=warmup, seed=seed, **TRAINING), shown=False)
+def train(run: Run, data: Dataset, depth: int, norm: str, warmup: float, lr: float, seed: int) -> list[dict]:
+    """The history of one run, epoch by epoch."""
+    model = ViTConfig(depth=depth, norm=norm, pool="mean", **MODEL)
+    return run.train(lambda: ViT(model), data, TrainConfig(lr=lr, warmup=warmup, **TRAINING), seed)[1]
 
 
-def row(data: Dataset, seeds: list[int], **setting) -> dict:
+def row(run: Run, data: Dataset, **setting) -> dict:
     """One setting over all seeds: final accuracy and loss with their spread, and the curves behind them."""
-    histories = [train(data, seed=seed, **setting) for seed in seeds]
+    histories = [train(run, data, seed=seed, **setting) for seed in run.seeds]
     curves = {key: [[record[key] for record in history] for history in histories] for key in ("train_loss", "accuracy")}
     last = {key: spread([curve[-1] for curve in values]) for key, values in curves.items()}
-    print(f"{setting}: {100 * last['accuracy']['mean']:5.1f} ± {100 * last['accuracy']['std']:.1f} %", flush=True)
+    print(f"{setting}: {per_cent(last['accuracy'])}", flush=True)
     return {**setting, **TRAINING, **last, "curves": curves}
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    digits = load("digits")
+    run, digits = start(__doc__), load("digits")
     rows = [
-        row(digits, seeds, depth=depth, norm=norm, warmup=warmup, lr=lr)
+        row(run, digits, depth=depth, norm=norm, warmup=warmup, lr=lr)
         for depth in DEPTHS
         for lr in RATES
         for norm in NORMS
         for warmup in WARMUPS
     ]
     about = "validation accuracy and training loss of a narrow ViT, by depth, place of the LayerNorm, warm-up and rate"
-    record("norm_placement", about, [digits.describe()], rows, start)
+    run.record(about, [digits.describe()], rows)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,14 @@ images, as the squared error over that of always drawing the mean digit: 0 is pe
 
 import torch
 import torch.nn.functional as F
-from _common import Start, read_seeds, record, spread
+from _record import load, or_smoke, spread, start
 from torch import Tensor, nn
 
 from vitedu.attention import MultiHeadAttention, scaled_dot_product_attention
 from vitedu.cost import count_parameters
-from vitedu.data import load
 
-N, PIXELS, STEPS, BATCH, LR = 6, 64, 500, 128, 2e-3
+N, PIXELS, LR = 6, 64, 2e-3
+STEPS, BATCH, DRAWN = or_smoke((500, 128, 4_000), (4, 4, 10))  # fresh draws to measure on
 ARMS = {
     "one head": {"heads": 1},
     "two heads": {"heads": 2},
@@ -86,34 +86,32 @@ def weights_on_marked(redraw: Redraw, tokens: Tensor) -> Tensor:
 
 @torch.no_grad()
 def measure(redraw: Redraw, pictures: Tensor, misplaced: bool) -> dict:
-    """Error relative to always drawing the mean digit, on 4,000 fresh draws; mean and spread of the weights there."""
+    """Error relative to always drawing the mean digit, on fresh draws; mean and spread of the weights there."""
     torch.manual_seed(1_000)
-    tokens, targets = draw_task(pictures, 4_000, misplaced)
+    tokens, targets = draw_task(pictures, DRAWN, misplaced)
     error = F.mse_loss(redraw(tokens), targets) / targets.square().mean()
     weights = weights_on_marked(redraw, tokens)
     return {"error": error.item(), "weights": weights.mean(dim=0).tolist(), "weights_std": weights.std(dim=0).tolist()}
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 5)
-    digits = load("digits")
-    train_set, val_set = (split.images.flatten(1) / 255 for split in (digits.train, digits.val))
+    run, digits = start(__doc__, device="cpu", seeds=5), load("digits")
+    train_set, val_set = (split.images.to(run.device).flatten(1) / 255 for split in (digits.train, digits.val))
     mean = train_set.mean(dim=0)
     rows = []
     for name, arm in ARMS.items():
         model, misplaced, runs = dict(arm), arm.get("misplaced", False), []
         model.pop("misplaced", None)
-        for seed in seeds:
+        for seed in run.seeds:
             torch.manual_seed(seed)
-            runs.append(measure(train(train_set - mean, misplaced, **model), val_set - mean, misplaced))
-        error = spread([run["error"] for run in runs])
+            with run.device:  # whatever is made in here lies there
+                runs.append(measure(train(train_set - mean, misplaced, **model), val_set - mean, misplaced))
+        error = spread([one["error"] for one in runs])
         parameters = count_parameters(Redraw(**model))
         row = {"arm": name, "parameters": parameters, "steps": STEPS, "error": error}
-        rows.append(row | {key: [run[key] for run in runs] for key in ("weights", "weights_std")})
+        rows.append(row | {key: [one[key] for one in runs] for key in ("weights", "weights_std")})
         print(f"{name:28} {parameters:7,} parameters, error {error['mean']:.3f} ± {error['std']:.3f}", flush=True)
-    record(
-        "one_head_or_two", "error of redrawing two marked digits, over the variance", [digits.describe()], rows, start
-    )
+    run.record("error of redrawing two marked digits, over the variance", [digits.describe()], rows)
 
 
 if __name__ == "__main__":

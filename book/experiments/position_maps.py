@@ -10,7 +10,7 @@ another; all of it for the untrained vectors too. The trained table of the first
 from dataclasses import replace
 
 import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, or_smoke, spread, start
 from positions import QUARTERS, TRAIN, VIT, centres, quarter
 from torch import Tensor
 
@@ -20,8 +20,8 @@ from vitedu.inspection.positions import offsets, position_similarity
 from vitedu.train import fit
 from vitedu.vit import ViT
 
-PICTURES = 120_000  # drawn once, for all seeds, which meet them in different orders
-COUNTS = (120, 1_200, 120)  # of the data set that gives mean, spread and validation pictures
+PICTURES = or_smoke(120_000, 12)  # drawn once, for all seeds, which meet them in different orders
+COUNTS = or_smoke((120, 1_200, 120), (12, 12, 12))  # of the data set that gives mean, spread and validation pictures
 TRAINING = replace(TRAIN, epochs=1, batch_size=128)
 SMALL = 0.02  # at which the positions start: that of the paper's released code
 STEPS = (1, 2, 4, 8)  # distances on the grid, along rows plus along columns
@@ -60,21 +60,20 @@ def structure(table: Tensor) -> dict[str, float]:
     return means | {"excess of a row or column": torch.stack(excess).mean().item()}
 
 
-def trained(data: Dataset, seed: int) -> tuple[float, Tensor, Tensor]:
+def trained(run: Run, data: Dataset, seed: int) -> tuple[float, Tensor, Tensor]:
     """Validation accuracy, and the position vectors (N, D) before and after training."""
     torch.manual_seed(seed)
     model = ViT(replace(VIT, num_classes=len(data.class_names), position_std=SMALL))
     before = model.positions.table.detach()[1:].clone()
-    accuracy = fit(model, data, replace(TRAINING, seed=seed), shown=False)[-1]["accuracy"]
-    return accuracy, before, model.positions.table.detach()[1:]
+    accuracy = fit(model, data, replace(TRAINING, seed=seed), device=run.device, shown=False)[-1]["accuracy"]
+    return accuracy, before, model.positions.table.detach()[1:].cpu()
 
 
 def main() -> None:
-    start, seeds, rows = Start.now(), read_seeds(__doc__, 3), []
-    torch.set_num_threads(1)
+    run, rows = start(__doc__), []
     for question in QUESTIONS:
         data = ask(question)
-        accuracies, before, after = zip(*(trained(data, seed) for seed in seeds), strict=True)
+        accuracies, before, after = zip(*(trained(run, data, seed) for seed in run.seeds), strict=True)
         row = {"question": question, "accuracy": spread(list(accuracies))}
         for name, tables in {"untrained": before, "trained": after}.items():
             measured = [structure(table) for table in tables]
@@ -82,7 +81,7 @@ def main() -> None:
         print({key: round(value["mean"], 3) for key, value in row["trained"].items()}, accuracies, flush=True)
         rows.append(row | {"table": [[round(value, 3) for value in vector] for vector in after[0].tolist()]})
     about = "cosine similarity of learned position vectors by distance on the grid, trained long from small values"
-    record("position_maps", about, [f"{PICTURES:,} pictures of shapes, seed 1000, each seen once"], rows, start)
+    run.record(about, [f"{PICTURES:,} pictures of shapes, seed 1000, each seen once"], rows)
 
 
 if __name__ == "__main__":

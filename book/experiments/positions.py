@@ -8,20 +8,22 @@ that start at three sizes. Accuracies are those on validation images.
 from dataclasses import replace
 
 import torch
-from _common import Start, read_seeds, record, spread
+from _record import Run, in_each_split, load, or_smoke, per_cent, spread, start
 from torch import Tensor, nn
 
-from vitedu.data import Dataset, Split, load
+from vitedu.data import Dataset, Split
 from vitedu.data.shapes import COLOURS, load_shapes
-from vitedu.train import TrainConfig, fit, recipe
+from vitedu.train import TrainConfig, recipe
 from vitedu.vit import ViT, ViTConfig
 
 KINDS = ("none", "learned", "learned2d", "sincos1d", "sincos2d")
 QUARTERS = ("top left", "top right", "bottom left", "bottom right")
-COUNTS = (2_400, 1_200, 120)  # training, validation and test pictures; the last are not looked at
+COUNTS = or_smoke(
+    (2_400, 1_200, 120), (12, 12, 12)
+)  # training, validation and test pictures; the last are not looked at
 VIT = ViTConfig(image_size=32, patch_size=4, dim=32, depth=2, num_heads=2)
 TRAIN = TrainConfig(batch_size=64, lr=3e-3)
-EPOCHS = {"where": 8, "colour": 3}  # the second question is answered after three
+EPOCHS = or_smoke({"where": 8, "colour": 3, "digits": 10}, {"where": 1, "colour": 1, "digits": 1})
 RATES = (5e-4, 2e-3, 8e-3)
 CLS_STDS = (0.0, 0.02, 1.0)
 
@@ -41,76 +43,61 @@ def centres(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 def questions(shapes: Dataset) -> dict[str, Dataset]:
     """The same pictures with other labels: where the object is, and which colour it has."""
-
-    def relabelled(names: tuple[str, ...], label) -> Dataset:
-        splits = {n: getattr(shapes, n) for n in ("train", "val", "test")}
-        changed = {name: Split(split.images, label(split)) for name, split in splits.items()}
-        return replace(shapes, class_names=names, **changed)
-
-    return {
-        "where": relabelled(QUARTERS, lambda split: quarter(split.masks)),
-        "colour": relabelled(COLOURS, lambda split: split.cues["colour"]),
-    }
+    where = in_each_split(shapes, lambda split: Split(split.images, quarter(split.masks)))
+    colour = in_each_split(shapes, lambda split: Split(split.images, split.cues["colour"]))
+    return {"where": replace(where, class_names=QUARTERS), "colour": replace(colour, class_names=COLOURS)}
 
 
-def accuracy(model: nn.Module, data: Dataset, training: TrainConfig) -> float:
-    """Validation accuracy after training, as a share."""
-    return fit(model, data, training, shown=False)[-1]["accuracy"]
-
-
-def of_kinds(seeds: list[int]) -> list[dict]:
+def of_kinds(run: Run) -> list[dict]:
     """Five kinds of positions on both questions."""
     rows = []
     for task, data in questions(load_shapes(counts=COUNTS)).items():
         for kind in KINDS:
             config = replace(VIT, num_classes=len(data.class_names), positions=kind)
             training = replace(TRAIN, epochs=EPOCHS[task])
-            rows.append({"part": "positions", "task": task, "kind": kind, **run(config, data, training, seeds)})
+            rows.append({"part": "positions", "task": task, "kind": kind, **measure(run, config, data, training)})
             show(rows[-1])
     return rows
 
 
-def of_readers(seeds: list[int]) -> list[dict]:
+def of_readers(run: Run) -> list[dict]:
     """CLS against mean pooling by learning rate, and the size at which CLS starts."""
     rows, data = [], load("digits")
     for lr in RATES:
         for pool in ("cls", "mean"):
-            config, training = recipe(data, "tiny", {"depth": 2, "pool": pool}, {"lr": lr, "epochs": 10})
-            rows.append({"part": "reading", "lr": lr, "pool": pool, **run(config, data, training, seeds)})
+            config, training = recipe(data, "tiny", {"depth": 2, "pool": pool}, {"lr": lr, "epochs": EPOCHS["digits"]})
+            rows.append({"part": "reading", "lr": lr, "pool": pool, **measure(run, config, data, training)})
             show(rows[-1])
-    config, training = recipe(data, "tiny", {"depth": 2}, {"epochs": 10})
+    config, training = recipe(data, "tiny", {"depth": 2}, {"epochs": EPOCHS["digits"]})
     for std in CLS_STDS:
-        rows.append({"part": "start", "cls_std": std, **run(config, data, training, seeds, std)})
+        rows.append({"part": "start", "cls_std": std, **measure(run, config, data, training, std)})
         show(rows[-1])
     return rows
 
 
-def run(
-    config: ViTConfig, data: Dataset, training: TrainConfig, seeds: list[int], cls_std: float | None = None
-) -> dict:
+def measure(run: Run, config: ViTConfig, data: Dataset, training: TrainConfig, cls_std: float | None = None) -> dict:
     """{"accuracy": mean, std and values over the seeds}; CLS starts at `cls_std` if that is given."""
-    values = []
-    for seed in seeds:
-        torch.manual_seed(seed)
+
+    def build() -> ViT:
         model = ViT(config)
         if cls_std is not None:
             nn.init.normal_(model.cls_token, std=cls_std)
-        values.append(accuracy(model, data, replace(training, seed=seed)))
-    return {"accuracy": spread(values)}
+        return model
+
+    return {"accuracy": spread([run.train(build, data, training, seed)[1][-1]["accuracy"] for seed in run.seeds])}
 
 
 def show(row: dict) -> None:
     """One line for a row."""
     setting = ", ".join(f"{key} {value}" for key, value in row.items() if key != "accuracy")
-    print(f"{setting:45} {100 * row['accuracy']['mean']:5.1f} ± {100 * row['accuracy']['std']:.1f} %", flush=True)
+    print(f"{setting:45} {per_cent(row['accuracy'])}", flush=True)
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    torch.set_num_threads(1)
-    rows = of_kinds(seeds) + of_readers(seeds)
+    run = start(__doc__)
+    rows = of_kinds(run) + of_readers(run)
     sources = [load_shapes(counts=COUNTS).describe(), load("digits").describe()]
-    record("positions", "validation accuracy by kind of position, by pooling and by start of CLS", sources, rows, start)
+    run.record("validation accuracy by kind of position, by pooling and by start of CLS", sources, rows)
 
 
 if __name__ == "__main__":

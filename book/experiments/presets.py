@@ -11,15 +11,16 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from _equal_time import Contender, compare_all
+from _record import load, or_smoke, start
 from torch import nn
 
-from vitedu.data import Dataset, load
+from vitedu.data import Dataset
 from vitedu.models.cnn import ResNet
 from vitedu.models.hybrid import HybridViT, small_stem
 from vitedu.train import recipe
 from vitedu.vit import ViT
 
-BUDGETS = (15, 60)  # seconds
+BUDGETS = or_smoke((15, 60), (0.01,))  # seconds
 
 
 def contenders(data: Dataset) -> dict[str, Contender]:
@@ -37,5 +38,5 @@ def contenders(data: Dataset) -> dict[str, Contender]:
 
 
 if __name__ == "__main__":
-    fashion = load("fashion-mnist")
-    compare_all("presets", fashion, contenders(fashion), __doc__, BUDGETS)
+    run, fashion = start(__doc__, device="cpu", rows=True), load("fashion-mnist")
+    compare_all(run, fashion, contenders(fashion), BUDGETS)

@@ -6,15 +6,15 @@ Every layer is trained anew for each distance, with the same number of steps, at
 
 import torch
 import torch.nn.functional as F
-from _common import Start, read_seeds, record, spread
+from _record import or_smoke, spread, start
 from torch import Tensor, nn
 
 from vitedu.attention import MultiHeadAttention
 
 K, D = 8, 32  # symbols, width
-STEPS, BATCH = 600, 64
+STEPS, BATCH, DRAWN = or_smoke((600, 64, 1000), (2, 4, 10))  # fresh sequences to measure on
 RATES = (3e-3, 1e-2)
-DISTANCES = (2, 4, 8, 16, 32, 64)
+DISTANCES = or_smoke((2, 4, 8, 16, 32, 64), (2, 4))
 OPEN = 3.0  # the forget gate's first bias: sigmoid(3) is 0.95
 
 
@@ -47,7 +47,7 @@ class Recall(nn.Module):
 
 
 def accuracy(kind: str, distance: int, rate: float, seed: int) -> float:
-    """Share of 1,000 fresh sequences answered rightly after training."""
+    """Share of fresh sequences answered rightly after training."""
     torch.manual_seed(seed)
     model, marked = Recall(kind), "no mark" not in kind
     optimiser = torch.optim.Adam(model.parameters(), rate)
@@ -57,23 +57,22 @@ def accuracy(kind: str, distance: int, rate: float, seed: int) -> float:
         F.cross_entropy(model(x), symbols).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-    x, symbols = examples(1000, distance, marked)
+    x, symbols = examples(DRAWN, distance, marked)
     with torch.no_grad():
         return (model(x).argmax(dim=1) == symbols).float().mean().item()
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    torch.set_num_threads(1)
-    rows = []
+    run, rows = start(__doc__, device="cpu"), []
     for kind in ("rnn", "lstm", "lstm, open", "gru", "attention", "attention, no mark"):
         for distance in DISTANCES:
             for rate in RATES:
-                values = [accuracy(kind, distance, rate, seed) for seed in seeds]
+                with run.device:  # whatever is made in here lies there
+                    values = [accuracy(kind, distance, rate, seed) for seed in run.seeds]
                 rows.append({"layer": kind, "distance": distance, "rate": rate, "accuracy": spread(values)})
                 print(f"{kind:18} distance {distance:3} rate {rate:<6} {[f'{v:.2f}' for v in values]}", flush=True)
     about = f"recall accuracy by distance; {STEPS} steps of {BATCH}, width {D}, {K} symbols"
-    record("recall", about, [f"made by the script, {K} symbols"], rows, start)
+    run.record(about, [f"made by the script, {K} symbols"], rows)
 
 
 if __name__ == "__main__":

@@ -5,29 +5,29 @@ variant takes one step, in an order drawn anew, and a product of large matrices 
 peak; so whatever else the machine does hits all alike. Times are processor times of the working thread, ratios are
 taken within a round, and the first two rounds, in which `torch.compile` compiles, are not counted. The spread is over
 rounds. Compiling for the CPU needs a C++ compiler. Where there is a GPU, S/16 and B/16 are measured on it, on the
-wall-clock; without one their rows say so. One row: make results NAME=scaling ROW=tiny.
+wall-clock; without one their rows say so. --seeds counts the rounds. One row: make results NAME=scaling ROW=tiny.
 """
 
-import argparse
 import random
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from _common import Start, record, spread
+from _record import compute, or_smoke, spread, start
 from torch import Tensor
 
 from vitedu.cost import count_parameters, kept_bytes, training_flops, utilisation
 from vitedu.device import autocast
-from vitedu.recorded import recorded
 from vitedu.train.optim import adamw
 from vitedu.vit import ViT, ViTConfig, preset
 
-WARM_UP = 2  # rounds
+WARM_UP = or_smoke(2, 0)  # rounds
+COMPILER = or_smoke("inductor", "eager")  # the second only reads the model
 PRODUCTS = ("float32", "bfloat16")
 NAMES = ("float32", "bfloat16", "compiled", "bfloat16, compiled", "recomputed")
 
@@ -47,11 +47,12 @@ class Task:
         return time.thread_time if self.device == "cpu" else time.perf_counter
 
 
+SQUARE, GPU_SQUARE, SIDE = or_smoke((1536, 8192, 224), (64, 64, 32))
 TASKS = {
-    "tiny": Task(preset("tiny", image_size=32, patch_size=4, num_classes=10), 64, "cpu", 1536),
-    "S/16, four blocks": Task(preset("S/16", depth=4), 4, "cpu", 1536),
-    "S/16": Task(preset("S/16"), 256, "cuda", 8192),
-    "B/16": Task(preset("B/16"), 128, "cuda", 8192),
+    "tiny": Task(preset("tiny", image_size=32, patch_size=4, num_classes=10), or_smoke(64, 2), "cpu", SQUARE),
+    "S/16, four blocks": Task(preset("S/16", depth=4, image_size=SIDE), or_smoke(4, 2), "cpu", SQUARE),
+    "S/16": Task(preset("S/16", image_size=SIDE), or_smoke(256, 2), "cuda", GPU_SQUARE),
+    "B/16": Task(preset("B/16", image_size=SIDE), or_smoke(128, 2), "cuda", GPU_SQUARE),
 }
 
 
@@ -63,7 +64,7 @@ class Trainer:
         self.task = task
         self.model = ViT(task.config).to(task.device)
         self.model.encoder.recompute = name == "recomputed"
-        self.network = torch.compile(self.model) if "compiled" in name else self.model
+        self.network = torch.compile(self.model, backend=COMPILER) if "compiled" in name else self.model
         self.dtype = torch.bfloat16 if kind_of(name) == "bfloat16" else None
         self.optimizer = adamw(self.model, 1e-4, 0.05)
         C, side = task.config.in_channels, task.config.image_size
@@ -90,8 +91,8 @@ class Trainer:
 
 def now(task: Task) -> float:
     """The time, once everything that was ordered is done."""
-    if task.device == "cuda":
-        torch.cuda.synchronize()
+    if task.device != "cpu":
+        torch.accelerator.synchronize(task.device)
     return task.clock()
 
 
@@ -133,8 +134,8 @@ def used_share(task: Task, seconds: list[float], peaks: list[float]) -> list[flo
 
 
 def measure(task: Task, count: int) -> dict:
-    """One row."""
-    names = [name for name in NAMES if "compiled" not in name or task.device == "cuda" or shutil.which("g++")]
+    """One row, over so many rounds."""
+    names = [name for name in NAMES if "compiled" not in name or task.device != "cpu" or shutil.which("g++")]
     times = rounds(task, names, count)
     whole = {name: [sum(taken) for taken in times[name]] for name in times}
     peaks = {kind: [2 * task.square**3 / s for s in whole[f"product torch.{kind}"]] for kind in PRODUCTS}
@@ -157,39 +158,24 @@ def measure(task: Task, count: int) -> dict:
     }
 
 
-def in_words(ratio: dict) -> str:
-    """`0.65 ± 0.06`."""
-    return f"{ratio['mean']:.2f} ± {ratio['std']:.2f}"
-
-
-def before(name: str, variant: str) -> str:
-    """What the record says of a row, if it has it."""
-    try:
-        rows = {row["name"]: row for row in recorded("scaling")["rows"]}
-        return in_words(rows[name]["ratio"][variant])
-    except (ValueError, KeyError):
-        return "not yet"
+def in_words(row: dict) -> str:
+    """What a row says: the time of every variant over that in float32."""
+    ratios = {name: f"{ratio['mean']:.2f} ± {ratio['std']:.2f}" for name, ratio in row.get("ratio", {}).items()}
+    return ", ".join(f"{name} {ratio}" for name, ratio in ratios.items()) or row["note"]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7, help="at least 3")
-    parser.add_argument("--row", choices=TASKS, help="measure this row alone and print it; the record stays as it is")
-    options = parser.parse_args()
-    start, rows = Start.now(), []
-    torch.set_num_threads(1)
-    for name, task in TASKS.items():
-        if options.row not in (None, name):
-            continue
-        print(name, flush=True)
-        there = task.device == "cpu" or torch.cuda.is_available()
-        found = measure(task, options.rounds) if there else {"utilisation": None, "note": "not measured: no GPU"}
-        rows.append({"name": name, "device": task.device, **found})
-        for variant, ratio in found.get("ratio", {}).items():
-            print(f"  {variant:20} {in_words(ratio)} of the time in float32; recorded {before(name, variant)}")
-    if not options.row:
-        about = "time of a training step by part and by variant, and how much of the machine's peak it uses"
-        record("scaling", about, ["random"], rows, start)
+    run = start(__doc__, seeds=7, rows=True)
+
+    def row(task: Task, seeds: list[int]) -> dict:
+        there = task.device == "cpu" or run.device.type != "cpu"
+        on = task if task.device == "cpu" else replace(task, device=str(run.device))
+        found = measure(on, len(seeds)) if there else {"utilisation": None, "note": "not measured: no GPU"}
+        return {"device": task.device, **found}
+
+    rows = {name: partial(row, task) for name, task in TASKS.items()}
+    about = "time of a training step by part and by variant, and how much of the machine's peak it uses"
+    compute(run, about, ["random"], rows, in_words)
 
 
 if __name__ == "__main__":

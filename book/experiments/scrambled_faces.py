@@ -3,18 +3,19 @@
 Half of the test pictures are faces, half their scrambled twins: who sees only the parts is right half of the time.
 """
 
-import torch
-from _common import Start, read_seeds, record, spread
+from _record import or_smoke, spread, start
 from torch import nn
 
 from vitedu.data.faces import load_faces
-from vitedu.train import TrainConfig, evaluate, fit
+from vitedu.train import TrainConfig, evaluate
 from vitedu.vit import ViT, ViTConfig
 
+FEW, MANY, SHORT, LONG = or_smoke((3_000, 9_000, 4, 8), (6, 12, 1, 1))  # pairs, twice; epochs, twice
+HELD_OUT = or_smoke((300, 1_000), (6, 6))  # pairs to validate and to test on
 SETTINGS = {  # name: pairs to learn from, parts in whole cells or anywhere, epochs
-    "whole cells": (3_000, True, 4),
-    "anywhere": (3_000, False, 8),
-    "anywhere, three times the data": (9_000, False, 8),
+    "whole cells": (FEW, True, SHORT),
+    "anywhere": (FEW, False, LONG),
+    "anywhere, three times the data": (MANY, False, LONG),
 }
 
 
@@ -57,22 +58,18 @@ WITH_MORE_DATA = ("MLP", "CNN, sees 31 pixels", "ViT with positions", "ViT witho
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    found, sources = {}, []
+    run, found, sources = start(__doc__), {}, []
     for setting, (pairs, aligned, epochs) in SETTINGS.items():
-        for seed in seeds:
-            data = load_faces((pairs, 300, 1_000), seed=seed, aligned=aligned)
+        for seed in run.seeds:
+            data = load_faces((pairs, *HELD_OUT), seed=seed, aligned=aligned)
             sources += [data.describe()]
-            for name in MODELS if pairs < 9_000 else WITH_MORE_DATA:
-                torch.manual_seed(seed)
-                model = MODELS[name]()
-                config = TrainConfig(epochs=epochs, lr=3e-3, label_smoothing=0.0, seed=seed)
-                fit(model, data, config, shown=False)
-                accuracy = evaluate(model, data.test, data).accuracy
+            for name in MODELS if pairs < MANY else WITH_MORE_DATA:
+                config = TrainConfig(epochs=epochs, lr=3e-3, label_smoothing=0.0)
+                accuracy = evaluate(run.train(MODELS[name], data, config, seed)[0], data.test, data).accuracy
                 found.setdefault((setting, name), []).append(accuracy)
                 print(f"{setting}, seed {seed}, {name}: {100 * accuracy:.1f} %", flush=True)
     rows = [{"setting": setting, "model": name, "accuracy": spread(v)} for (setting, name), v in found.items()]
-    record("scrambled_faces", "test accuracy, faces against their scrambled twins", sources, rows, start)
+    run.record("test accuracy, faces against their scrambled twins", sources, rows)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a small Transformer needs for reversing and for sorting: positions, causal mask (about 2 min on two cores).
+"""What a small Transformer needs for reversing and for sorting: positions, causal mask (about 1 min on one core).
 
 Eight different symbols out of sixteen have to be written backwards, or in order. Trained with teacher forcing, scored
 by what the model writes by itself, one symbol after the other.
@@ -6,7 +6,7 @@ by what the model writes by itself, one symbol after the other.
 
 import torch
 import torch.nn.functional as F
-from _common import Start, read_seeds, record, spread
+from _record import or_smoke, spread, start
 from torch import Tensor, nn
 
 from vitedu.block import Encoder
@@ -14,6 +14,7 @@ from vitedu.models.decoder import Decoder
 from vitedu.position import sincos_1d
 
 K, S, D = 16, 8, 32  # symbols, length, width
+STEPS, BATCH, DRAWN = or_smoke((300, 64, 1000), (4, 4, 10))  # sequences to measure on
 START = K  # one symbol more, which begins every answer
 VARIANTS = {"as in 2017": {}, "no positions": {"positions": False}, "no causal mask": {"causal": False}}
 
@@ -57,36 +58,37 @@ def write(model: Transformer, source: Tensor) -> Tensor:
     return written[:, 1:]
 
 
-def measure(task: str, seed: int, options: dict, steps: int = 300) -> tuple[float, float, float]:
+def measure(task: str, seed: int, options: dict) -> tuple[float, float, float]:
     """Last training loss in nats; share of symbols and of whole sequences that are written rightly."""
     torch.manual_seed(seed)
     model = Transformer(**options)
     optimiser = torch.optim.Adam(model.parameters(), lr=4e-3, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=steps)
-    for _ in range(steps):
-        source, target = draw(task, 64)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-3, total_steps=STEPS)
+    for _ in range(STEPS):
+        source, target = draw(task, BATCH)
         shifted = F.pad(target[:, :-1], (1, 0), value=START)
         loss = F.cross_entropy(model(source, shifted).flatten(0, 1), target.flatten())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    source, target = draw(task, 1000)
+    source, target = draw(task, DRAWN)
     right = write(model, source) == target
     return loss.item(), right.float().mean().item(), right.all(dim=1).float().mean().item()
 
 
 def main() -> None:
-    start, seeds, rows = Start.now(), read_seeds(__doc__, 3), []
+    run, rows = start(__doc__, device="cpu"), []
     for task in ("reverse", "sort"):
         for name, options in VARIANTS.items():
-            columns = zip(*[measure(task, seed, options) for seed in seeds], strict=True)
+            with run.device:  # whatever is made in here lies there
+                columns = zip(*[measure(task, seed, options) for seed in run.seeds], strict=True)
             found = dict(zip(("loss", "symbols", "sequences"), (spread(list(c)) for c in columns), strict=True))
             rows.append({"task": task, "variant": name, **found})
             shown = ", ".join(f"{key} {value['mean']:.3f} ± {value['std']:.3f}" for key, value in found.items())
             print(f"{task:7} {name:15} {shown}", flush=True)
     about = "what a small Transformer writes after training to reverse and to sort"
-    record("sequence_tasks", about, ["random symbols, drawn at every step"], rows, start)
+    run.record(about, ["random symbols, drawn at every step"], rows)
 
 
 if __name__ == "__main__":

@@ -9,16 +9,15 @@ import time
 from collections.abc import Callable
 
 import torch
-from _common import Start, read_seeds, record, spread
+from _record import or_smoke, spread, start
 from torch import nn
 
 from vitedu.attention import MultiHeadAttention
-from vitedu.device import pick_device
 
 D = 64
-LENGTHS = {"cpu": [2**n for n in range(5, 15)], "cuda": [2**n for n in range(5, 19)]}
-BATCHES = [1, 4, 16, 64, 256]
-PATIENCE = 0.5  # seconds for the repeats of one figure
+LONGEST, LONGEST_ON_GPU = or_smoke((14, 18), (6, 6))  # as powers of two
+BATCHES = or_smoke([1, 4, 16, 64, 256], [4])
+PATIENCE = or_smoke(0.5, 0.01)  # seconds for the repeats of one figure
 
 
 class Recurrent(nn.Module):
@@ -53,12 +52,12 @@ def seconds(layer: nn.Module, batch: int, length: int) -> float:
 
 def once(layer: nn.Module, x: torch.Tensor) -> float:
     """One forward and one backward pass, waiting for the device to finish both."""
-    wait: Callable = torch.cuda.synchronize if x.is_cuda else (lambda: None)
-    wait()
-    start = time.perf_counter()
+    wait: Callable = (lambda device: None) if x.device.type == "cpu" else torch.accelerator.synchronize
+    wait(x.device)
+    began = time.perf_counter()
     layer(x).sum().backward()
-    wait()
-    return time.perf_counter() - start
+    wait(x.device)
+    return time.perf_counter() - began
 
 
 def measure(kind: str, batch: int, length: int, device: torch.device, repeats: int) -> dict:
@@ -71,11 +70,12 @@ def measure(kind: str, batch: int, length: int, device: torch.device, repeats: i
 
 
 def main() -> None:
-    start, repeats, device = Start.now(), len(read_seeds(__doc__, 3)), pick_device()
-    torch.set_num_threads(1)  # the loop over time has nothing for a second thread to do
-    rows = [measure(kind, 1, length, device, repeats) for kind in LAYERS for length in LENGTHS[device.type]]
-    rows += [measure("rnn", batch, 256, device, repeats) for batch in BATCHES]
-    record("sequence_timing", "seconds for a forward and a backward pass by length and batch", ["none"], rows, start)
+    run = start(__doc__)
+    last, repeats = LONGEST_ON_GPU if run.device.type == "cuda" else LONGEST, len(run.seeds)
+    lengths = [2**n for n in range(5, last + 1)]
+    rows = [measure(kind, 1, length, run.device, repeats) for kind in LAYERS for length in lengths]
+    rows += [measure("rnn", batch, 256, run.device, repeats) for batch in BATCHES]
+    run.record("seconds for a forward and a backward pass by length and batch", ["none"], rows)
 
 
 if __name__ == "__main__":

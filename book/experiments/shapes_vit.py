@@ -7,19 +7,17 @@ from the first seed, vitedu/pretrained/weights/shapes-vit.* and shapes-vit-shuff
 runs/shapes_vit, and a second run goes on from there.
 """
 
-import time
 from copy import deepcopy
-from pathlib import Path
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from _common import Start, read_seeds, record, spread
-from _ship import command_line, round_to_half, table, write_card
+from _record import Run, or_smoke, spread, start
+from _ship import kept, round_to_half, ship, table
 from torch import Tensor, nn
 
 from vitedu.data import Split, draw_shapes, normalise
 from vitedu.data.shapes import SHAPES
-from vitedu.device import pick_device
 from vitedu.inspection import (
     attention_distance,
     baselines,
@@ -39,7 +37,6 @@ from vitedu.inspection import (
     token_norms,
     wave_share,
 )
-from vitedu.pretrained import save
 from vitedu.train.optim import adamw, learning_rate
 from vitedu.vit import ViT, ViTConfig
 
@@ -48,24 +45,23 @@ CONFIG = ViTConfig(
 )
 MEAN, STD = torch.full((3,), 0.385), torch.full((3,), 0.148)  # of the pictures, near enough
 CUES = {"clutter": 0.5, "texture": "agree"}
-PICTURES, BATCH, LR, WEIGHT_DECAY, WARMUP, CLIP = 60_000, 32, 1e-3, 0.05, 0.05, 1.0
-POOL = 2_400  # pictures drawn at a time
-BY_HEART, EPOCHS = 1_200, 40  # for the control: pictures with shuffled labels, and how often it sees them
-HELD_OUT, PROBED = 2_000, 1_000  # pictures of a seed below zero, and how many of them train the probes
-KEPT = Path("runs/shapes_vit")
+PICTURES, BATCH, POOL = or_smoke((60_000, 32, 2_400), (12, 6, 6))  # the last: pictures drawn at a time
+LR, WEIGHT_DECAY, WARMUP, CLIP = 1e-3, 0.05, 0.05, 1.0
+BY_HEART, EPOCHS = or_smoke((1_200, 40), (12, 1))  # pictures with shuffled labels, and how often the control sees them
+HELD_OUT, PROBED = or_smoke((2_000, 1_000), (24, 12))  # pictures of a seed below zero; how many of them train probes
 KINDS = ("trained", "shuffled", "untrained")
 NAMES = {"trained": "shapes-vit", "shuffled": "shapes-vit-shuffled"}
 
 
-def pixels(pictures: Split) -> Tensor:
+def pixels(run: Run, pictures: Split) -> Tensor:
     """What the model reads, (B, 3, H, W)."""
-    return normalise(pictures.images, MEAN, STD).to(pick_device())
+    return normalise(pictures.images, MEAN, STD).to(run.device)
 
 
-def untrained(seed: int, questions: int = 1) -> ViT:
+def untrained(run: Run, seed: int, questions: int = 1) -> ViT:
     """A model as it starts, with as many heads of six classes side by side as there are questions."""
     torch.manual_seed(seed)
-    return ViT(ViTConfig(**{**vars(CONFIG), "num_classes": 6 * questions})).to(pick_device())
+    return ViT(replace(CONFIG, num_classes=6 * questions)).to(run.device)
 
 
 def train(model: ViT, batches, steps: int) -> None:
@@ -81,19 +77,19 @@ def train(model: ViT, batches, steps: int) -> None:
         optimizer.step()
 
 
-def fresh_batches(seed: int):
+def fresh_batches(run: Run, seed: int):
     """Pictures of which none comes twice, with the answers to two questions: class and colour."""
     for pool in range(PICTURES // POOL):
         drawn = draw_shapes(POOL, seed=seed * 1_000_000 + pool, **CUES)
-        answers = torch.stack([drawn.labels, drawn.cues["colour"]], dim=1).to(pick_device())
-        yield from zip(pixels(drawn).split(BATCH), answers.split(BATCH), strict=True)
+        answers = torch.stack([drawn.labels, drawn.cues["colour"]], dim=1).to(run.device)
+        yield from zip(pixels(run, drawn).split(BATCH), answers.split(BATCH), strict=True)
 
 
-def shuffled_set(seed: int) -> tuple[Tensor, Tensor]:
+def shuffled_set(run: Run, seed: int) -> tuple[Tensor, Tensor]:
     """The control's pictures (B, 3, H, W), and labels (B,) dealt out among them at random."""
     drawn, generator = draw_shapes(BY_HEART, seed=seed * 1_000_000 - 2, **CUES), torch.Generator()
     order = torch.randperm(BY_HEART, generator=generator.manual_seed(seed))
-    return pixels(drawn), drawn.labels[order].to(pick_device())
+    return pixels(run, drawn), drawn.labels[order].to(run.device)
 
 
 def repeated_batches(images: Tensor, labels: Tensor, seed: int):
@@ -104,34 +100,33 @@ def repeated_batches(images: Tensor, labels: Tensor, seed: int):
         yield from ((images[chosen], labels[chosen, None]) for chosen in order.split(BATCH))
 
 
-def learn(kind: str, seed: int) -> dict:
+def learn(run: Run, kind: str, seed: int) -> dict:
     """Train one model; returns its weights, without the head that only helped, and the processor's seconds."""
-    begin = time.process_time()
+    begin = run.clock()
     if kind == "trained":
-        model = untrained(seed, questions=2)
-        train(model, fresh_batches(seed), PICTURES // BATCH)
+        model = untrained(run, seed, questions=2)
+        train(model, fresh_batches(run, seed), PICTURES // BATCH)
     else:
-        model = untrained(seed)
-        train(model, repeated_batches(*shuffled_set(seed), seed), EPOCHS * -(-BY_HEART // BATCH))
+        model = untrained(run, seed)
+        train(model, repeated_batches(*shuffled_set(run, seed), seed), EPOCHS * -(-BY_HEART // BATCH))
     weights = model.state_dict()
     weights |= {key: weights[key][:6] for key in ("head.weight", "head.bias")}
-    return {"weights": weights, "seconds": time.process_time() - begin}
+    return {"weights": weights, "seconds": run.clock() - begin}
 
 
-def kept(kind: str, seed: int) -> dict:
+def learnt(run: Run, kind: str, seed: int) -> dict:
     """What `learn` returned, in this run or in an earlier one."""
-    path = KEPT / f"{kind}-{seed}.pt"
+    path = kept(run, f"{kind}-{seed}")
     if not path.exists():
-        KEPT.mkdir(parents=True, exist_ok=True)
-        torch.save(learn(kind, seed), path)
+        torch.save(learn(run, kind, seed), path)
     return torch.load(path)
 
 
-def make(kind: str, seed: int) -> ViT:
+def make(run: Run, kind: str, seed: int) -> ViT:
     """A model of one of `KINDS` as it would be shipped, in half precision."""
-    model = untrained(seed)
+    model = untrained(run, seed)
     if kind != "untrained":
-        model.load_state_dict(kept(kind, seed)["weights"])
+        model.load_state_dict(learnt(run, kind, seed)["weights"])
     return round_to_half(model).eval()
 
 
@@ -162,10 +157,10 @@ def in_depth(model: ViT, images: Tensor, labels: Tensor) -> dict:
     }
 
 
-def change(kind: str, seed: int, model: ViT) -> dict[str, float]:
+def change(run: Run, kind: str, seed: int, model: ViT) -> dict[str, float]:
     """What training added to E: how long and how smooth it is."""
     embed = deepcopy(model.patch_embed)
-    start = untrained(seed, questions=2 if kind == "trained" else 1).patch_embed.proj.weight.detach()
+    start = untrained(run, seed, questions=2 if kind == "trained" else 1).patch_embed.proj.weight.detach()
     embed.proj.weight.data -= start
     moved = (embed.proj.weight.norm() / start.norm()).item()
     return {"moved": moved, "smoothness_of_change": smoothness(embedding_filters(embed).filters[:8]).mean().item()}
@@ -184,9 +179,9 @@ def structure(model: ViT) -> dict[str, float]:
     }
 
 
-def placed(model: ViT, held_out: Split) -> dict[str, dict]:
+def placed(run: Run, model: ViT, held_out: Split) -> dict[str, dict]:
     """How well each method's map finds the object: means and 95 % intervals over the pictures."""
-    maps = [relevance_maps(model, images) for images in pixels(held_out).split(250)]
+    maps = [relevance_maps(model, images) for images in pixels(run, held_out).split(250)]
     scores = {name: localise(torch.cat([m[name] for m in maps]).cpu(), held_out.masks) for name in maps[0]}
     return {name: summary(score) for name, score in scores.items()}
 
@@ -199,16 +194,16 @@ def summary(score) -> dict[str, object]:
     return found
 
 
-def measure(kind: str, seed: int, held_out: Split) -> dict:
+def measure(run: Run, kind: str, seed: int, held_out: Split) -> dict:
     """Everything about one model."""
-    model, images, labels = make(kind, seed), pixels(held_out), held_out.labels.to(pick_device())
+    model, images, labels = make(run, kind, seed), pixels(run, held_out), held_out.labels.to(run.device)
     row = {"kind": kind, "seed": seed, "accuracy": share_right(model, images, labels)}
     if kind != "untrained":
-        row |= change(kind, seed, model)
-        row["training_seconds"] = kept(kind, seed)["seconds"]
+        row |= change(run, kind, seed, model)
+        row["training_seconds"] = learnt(run, kind, seed)["seconds"]
     if kind == "shuffled":
-        row["by_heart"] = share_right(model, *shuffled_set(seed))
-    return row | structure(model) | in_depth(model, images, labels) | {"places": placed(model, held_out)}
+        row["by_heart"] = share_right(model, *shuffled_set(run, seed))
+    return row | structure(model) | in_depth(model, images, labels) | {"places": placed(run, model, held_out)}
 
 
 def over_seeds(rows: list[dict]) -> list[dict]:
@@ -225,11 +220,9 @@ def over_seeds(rows: list[dict]) -> list[dict]:
     return summary
 
 
-def ship(kind: str, row: dict, command: str) -> None:
-    """Write a model's three files."""
-    name, trained = NAMES[kind], kind == "trained"
-    facts = {"class_names": SHAPES, "mean": MEAN.tolist(), "std": STD.tolist(), "made_by": command}
-    save(name, make(kind, row["seed"]), **facts, accuracy=row["accuracy"])
+def ship_first(run: Run, kind: str, row: dict) -> None:
+    """Write the three files of the first seed's model."""
+    trained = kind == "trained"
     recipe = (
         f"AdamW, batches of {BATCH}, peak rate {LR}, cosine, weight decay {WEIGHT_DECAY}, gradient norm at most {CLIP}"
     )
@@ -242,12 +235,18 @@ def ship(kind: str, row: dict, command: str) -> None:
         "trained": f"{PICTURES:,} {drawn}, none shown twice; while it learnt, a second head named the colour",
         "shuffled": f"{BY_HEART:,} {drawn}, {EPOCHS} times each, the labels dealt out at random",
     }
-    write_card(
-        name,
+    ship(
+        run,
+        NAMES[kind],
+        make(run, kind, row["seed"]),
+        class_names=SHAPES,
+        mean=MEAN,
+        std=STD,
+        accuracy=row["accuracy"],
         what="A small ViT that names the object in a cluttered drawing"
         if trained
         else "A control: the same small ViT, trained on labels that have nothing to do with the pictures",
-        model="`vitedu.vit.ViT`, Dosovitskiy et al. 2020, arXiv:2010.11929",
+        paper="`vitedu.vit.ViT`, Dosovitskiy et al. 2020, arXiv:2010.11929",
         source="drawn images alone; no photograph and no data of others went in",
         facts={
             "Input": "(B, 3, 32, 32), normalised with the `mean` and `std` of its JSON file",
@@ -257,27 +256,22 @@ def ship(kind: str, row: dict, command: str) -> None:
         },
         results="\n".join(right) + "\n\n" + table(["map", "highest patch on the object", "IoU"], scores),
         limits="It is made to be looked into, for chapter 10, and knows these drawings and nothing else.",
-        command=command,
-        seed=row["seed"],
     )
 
 
 def main() -> None:
-    start, seeds = Start.now(), read_seeds(__doc__, 3)
-    held_out = draw_shapes(HELD_OUT, seed=-1, **CUES)
-    rows = []
-    for seed in seeds:
+    run, held_out, rows = start(__doc__), draw_shapes(HELD_OUT, seed=-1, **CUES), []
+    for seed in run.seeds:
         for kind in KINDS:
-            rows.append(measure(kind, seed, held_out))
+            rows.append(measure(run, kind, seed, held_out))
             print({key: value for key, value in rows[-1].items() if isinstance(value, float | str)}, flush=True)
             if seed == 0 and kind in NAMES:
-                ship(kind, rows[-1], command_line(__file__))
+                ship_first(run, kind, rows[-1])
     known = {**baselines(HELD_OUT, CONFIG.grid), "ceiling": coverage(held_out.masks, CONFIG.grid)}
     places = {name: summary(localise(pictures, held_out.masks)) for name, pictures in known.items()}
     data = [f"vitedu.data.draw_shapes, {CUES}: {PICTURES:,} pictures to learn from, {HELD_OUT:,} others to measure on"]
-    summaries = over_seeds(rows) if len(seeds) > 2 else []
     extra = [{"kind": "without a model", "seed": 0, "places": places}]
-    record("shapes_vit", "what small ViTs on drawn shapes look at", data, summaries + rows + extra, start)
+    run.record("what small ViTs on drawn shapes look at", data, over_seeds(rows) + rows + extra)
 
 
 if __name__ == "__main__":

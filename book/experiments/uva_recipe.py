@@ -13,8 +13,9 @@ One row: make results NAME=uva_recipe ROW="ours, 60 s".
 """
 
 from _equal_time import Contender, compare_all
+from _record import load, start
 
-from vitedu.data import Dataset, load
+from vitedu.data import Dataset
 from vitedu.models.hybrid import HybridViT, small_stem
 from vitedu.train import TrainConfig, recipe
 from vitedu.train.augment import Augment
@@ -54,5 +55,5 @@ def contenders(data: Dataset) -> dict[str, Contender]:
 
 
 if __name__ == "__main__":
-    cifar10 = load("cifar10")
-    compare_all("uva_recipe", cifar10, contenders(cifar10), __doc__)
+    run, cifar10 = start(__doc__, device="cpu", rows=True), load("cifar10")
+    compare_all(run, cifar10, contenders(cifar10))

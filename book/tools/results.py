@@ -19,10 +19,9 @@ def summary(script: Path) -> str:
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="the scripts to run; none lists them")
-    known, options = parser.parse_known_args(arguments)  # what is left is for the scripts: --seeds 3, --row "..."
+    known, options = parser.parse_known_args(arguments)  # what is left is for the scripts: --seeds 3, --smoke
     names = known.names
-    found = [path for path in sorted(EXPERIMENTS.glob("*.py")) if "__main__" in path.read_text(encoding="utf-8")]
-    scripts = {path.stem: path for path in found}  # without a main part it is a module that scripts share
+    scripts = {path.stem: path for path in sorted(EXPERIMENTS.glob("[!_]*.py"))}  # _NAME.py is shared by scripts
     if not names:
         print("Scripts behind the recorded results (run one: make results NAME=...):" if scripts else "No scripts yet")
         for name, path in scripts.items():

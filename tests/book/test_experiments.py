@@ -1,55 +1,99 @@
-"""The scripts behind the recorded results: a table is recorded whole, and a row can be repeated beside its record."""
+"""The scripts behind the recorded results: each runs, a table is recorded whole, a row can be repeated by itself."""
 
-import importlib.util
+import importlib
 import json
+import math
+import runpy
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import results
+import torch
+
+from vitedu.pretrained import WEIGHTS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
-
-
-def module(folder: str, name: str):
-    """A module of the book's tools or experiments, which are no package."""
-    spec = importlib.util.spec_from_file_location(name, BOOK / folder / f"{name}.py")
-    loaded = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(loaded)
-    return loaded
+EXPERIMENTS, RESULTS = BOOK / "experiments", BOOK / "results"
+SCRIPTS = sorted(path.stem for path in EXPERIMENTS.glob("[!_]*.py"))
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+ORIGIN = {"command", "commit", "date", "processor", "versions"}  # what a row that was run by itself says besides
 
 
 @pytest.fixture
-def rows(monkeypatch, tmp_path):
-    """`_rows`, with a folder of its own for what it records."""
-    monkeypatch.syspath_prepend(str(BOOK / "experiments"))
-    for name in ("_common", "_rows"):
+def call(monkeypatch, tmp_path):
+    """What sets a command line; the modules that scripts share, which read it as they are imported, are so anew."""
+    names, threads = [path.stem for path in EXPERIMENTS.glob("*.py")], torch.get_num_threads()
+    monkeypatch.syspath_prepend(EXPERIMENTS)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where a trial run writes
+    for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
-    import _common
-    import _rows
-
-    monkeypatch.setattr(_common, "RESULTS", tmp_path)
-    monkeypatch.setattr("vitedu.recorded.FOLDERS", (tmp_path,))
-    yield _rows
-    for name in ("_common", "_rows"):
+    yield lambda *arguments: monkeypatch.setattr(sys, "argv", list(arguments))
+    torch.set_num_threads(threads)
+    for name in names:
         sys.modules.pop(name, None)
 
 
-def table(rows):
-    """Two rows, whose accuracy over the seeds is known."""
-    from _common import spread
-
-    def run(base: float):
-        return lambda seeds: {"accuracy": spread([base + 0.01 * seed for seed in seeds])}
-
-    def compute():
-        return rows.compute("two_rows", "a test", ["no data"], {"first": run(0.5), "second": run(0.8)}, "A test.")
-
-    return compute
+def kept_files() -> dict[Path, int]:
+    """What no trial run may touch, by its time of change."""
+    return {path: path.stat().st_mtime_ns for folder in (RESULTS, WEIGHTS) for path in folder.iterdir()}
 
 
-def test_a_table_is_recorded_whole(rows, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["two_rows.py"])
-    done = table(rows)()
+def fields(result: dict) -> set[frozenset[str]]:
+    """The names of the fields of each kind of row."""
+    return {frozenset(row.keys() - ORIGIN) for row in result["rows"]}
+
+
+def holes(node: object) -> list:
+    """What holds a number that is none, but for the spread of a single value."""
+    if isinstance(node, dict):
+        whole = {key: value for key, value in node.items() if key != "std" or len(node["values"]) > 1}
+        return [hole for value in whole.values() for hole in holes(value)]
+    if isinstance(node, list):
+        return [hole for value in node for hole in holes(value)]
+    return [node] if isinstance(node, float) and not math.isfinite(node) else []
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_script_runs_and_would_record_the_fields_of_its_record(call, name, device, tmp_path):
+    before, script = kept_files(), str(EXPERIMENTS / f"{name}.py")
+    call(script, "--smoke", "--device", device)
+    runpy.run_path(script, run_name="__main__")
+    (written,) = tmp_path.glob(f"*/{name}.json")
+    made, known = (json.loads(path.read_text(encoding="utf-8")) for path in (written, RESULTS / f"{name}.json"))
+    assert made.keys() == known.keys()
+    expected = fields(known)
+    if device != "cpu":  # some kinds of row say that there is no GPU
+        expected &= fields(made)
+    assert fields(made) == expected
+    assert made["device"].startswith(device)
+    assert holes(made["rows"]) == []
+    assert kept_files() == before
+
+
+@pytest.fixture
+def table(call, monkeypatch, tmp_path):
+    """What records two rows, whose accuracy over the seeds is known, into a folder of its own."""
+
+    def record(*options: str) -> list[dict]:
+        call("two_rows.py", *options)
+        shared = importlib.import_module("_record")
+        monkeypatch.setattr(shared, "RESULTS", tmp_path)
+        monkeypatch.setattr("vitedu.recorded.FOLDERS", (tmp_path,))
+
+        def row(base: float):
+            return lambda seeds: {"accuracy": shared.spread([base + 0.01 * seed for seed in seeds])}
+
+        rows = {"first": row(0.5), "second": row(0.8)}
+        return shared.compute(shared.start("A test.", rows=True), "a test", ["no data"], rows)
+
+    return record
+
+
+def test_a_table_is_recorded_whole(table, tmp_path):
+    done = table()
     content = json.loads((tmp_path / "two_rows.json").read_text())
     assert content["rows"] == done
     assert [row["name"] for row in done] == ["first", "second"]
@@ -57,25 +101,22 @@ def test_a_table_is_recorded_whole(rows, monkeypatch, tmp_path):
     assert done[1]["accuracy"]["std"] == pytest.approx(0.01)
 
 
-def test_a_row_is_shown_beside_its_record_which_stays(rows, monkeypatch, tmp_path, capsys):
+def test_a_row_is_shown_beside_its_record_which_stays(table, tmp_path, capsys):
     (tmp_path / "two_rows.json").write_text(
         json.dumps({"rows": [{"name": "second", "accuracy": {"mean": 0.9, "std": 0.02, "values": [0.88, 0.9, 0.92]}}]})
     )
     before = (tmp_path / "two_rows.json").read_bytes()
-    monkeypatch.setattr(sys, "argv", ["two_rows.py", "--row", "second", "--seeds", "1"])
-    assert table(rows)() == []
+    assert table("--row", "second", "--seeds", "1") == []
     assert capsys.readouterr().out.splitlines() == ["recorded: 90.00 ± 2.00 % (3 seeds)", "now:      80.00 % (1 seed)"]
     assert (tmp_path / "two_rows.json").read_bytes() == before
 
 
-def test_a_new_row_can_replace_the_recorded_one_and_says_where_it_is_from(rows, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["two_rows.py"])
-    table(rows)()
+def test_a_new_row_can_replace_the_recorded_one_and_says_where_it_is_from(table, tmp_path):
+    table()
     before = json.loads((tmp_path / "two_rows.json").read_text())
     before["rows"][0]["accuracy"]["mean"] = 0.1  # as if another script had measured it
     (tmp_path / "two_rows.json").write_text(json.dumps(before))
-    monkeypatch.setattr(sys, "argv", ["two_rows.py", "--row", "first", "--update"])
-    table(rows)()
+    table("--row", "first", "--update")
     after = json.loads((tmp_path / "two_rows.json").read_text())
     assert after["rows"][0]["accuracy"]["mean"] == pytest.approx(0.51)
     assert after["rows"][0]["command"] == "python book/experiments/two_rows.py --row first --update"
@@ -83,32 +124,28 @@ def test_a_new_row_can_replace_the_recorded_one_and_says_where_it_is_from(rows, 
     assert {**after, "rows": None} == {**before, "rows": None}
 
 
-def test_a_row_can_be_run_before_anything_is_recorded(rows, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["two_rows.py", "--row", "first"])
-    table(rows)()
+def test_a_row_can_be_run_before_anything_is_recorded(table, capsys):
+    table("--row", "first")
     assert capsys.readouterr().out.splitlines() == ["recorded: not yet", "now:      51.00 ± 1.00 % (3 seeds)"]
 
 
-def test_an_unknown_row_names_the_nearest(rows, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["two_rows.py", "--row", "secand"])
-    with pytest.raises(SystemExit) as ended:
-        table(rows)()
-    assert ended.value.code == 2
-    assert "two_rows has no row 'secand'; did you mean 'second'?" in capsys.readouterr().err
+def test_an_unknown_row_names_the_nearest(table):
+    with pytest.raises(SystemExit, match="two_rows has no row 'secand'; did you mean 'second'"):
+        table("--row", "secand")
 
 
 def test_make_results_hands_its_options_on(monkeypatch):
-    results, commands = module("tools", "results"), []
+    commands = []
 
     class Done:
         returncode = 0
 
     monkeypatch.setattr(results.subprocess, "run", lambda command, **_: commands.append(command) or Done)
-    assert results.main(["ablations", "--row", "no warm-up", "--seeds", "1"]) == 0
+    assert results.main(["ablations", "--row", "no warm-up", "--seeds", "1", "--smoke", "--device", "cpu"]) == 0
     assert commands[0][1].endswith("book/experiments/ablations.py")
-    assert commands[0][2:] == ["--row", "no warm-up", "--seeds", "1"]
+    assert commands[0][2:] == ["--row", "no warm-up", "--seeds", "1", "--smoke", "--device", "cpu"]
 
 
 def test_what_no_script_is_called_is_refused(capsys):
-    assert module("tools", "results").main(["ablation"]) == 2
+    assert results.main(["ablation"]) == 2
     assert "no script is called ablation; there are: " in capsys.readouterr().err
