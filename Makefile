@@ -69,10 +69,10 @@ colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
 	@$(RUN) -m book.tools.colab.run --torch $(TORCH) $(CHAPTER)
 
-# pyproject.toml names the repository; whatever else repeats it, and the old name only, follows (the tests ask for it).
+# pyproject.toml names the repository. Whatever repeats that name follows; longer names and other owners' stay.
 publish:
 	@old=$$(sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml); \
-	new=$$(echo "$(REPO)" | sed -nE 's,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
+	new=$$(echo "$(REPO)" | sed -nE 's,(\.git|/)$$,,; s,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
 	[ -n "$$new" ] || { echo "Name it: make publish REPO=https://github.com/OWNER/NAME (now $$old)" >&2; exit 2; }; \
 	git grep -lIF --no-index --exclude-standard "$$old" | \
 		OLD=$$old NEW=$$new xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g'; \

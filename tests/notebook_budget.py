@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 from nbval.plugin import IPyNbCell
+
+from book.tools.peak import peak_mib
 
 TOLERANCE = 2.0  # a busy or older machine may need up to this many times the budget
 USED = pytest.StashKey[dict[str, "Use"]]()
@@ -45,17 +46,6 @@ class Use:
     def row(self) -> str:
         limits = ["-" if value is None else f"{value:g}" for value in (self.budget_seconds, self.budget_mib)]
         return f"{self.seconds:8.1f} / {limits[0]:>5} s {self.mib:10.0f} / {limits[1]:>6} MiB"
-
-
-def peak_mib(pid: int) -> float:
-    """The most memory a process has held, in MiB: its high-water mark on Linux, else what it holds at this moment."""
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) / 1024  # the kernel counts in KiB
-        return 0.0  # a process that has ended has no such line
-    except FileNotFoundError:
-        return psutil.Process(pid).memory_info().rss / 2**20 if psutil.pid_exists(pid) else 0.0
 
 
 class BudgetItem(pytest.Item):

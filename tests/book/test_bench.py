@@ -2,14 +2,13 @@
 
 import re
 
-import bench_equal_time
-import bench_throughput
 import pytest
-import scaling  # an experiment; bench_equal_time, above, has made their folder known
+import scaling  # an experiment
 import torch
-from bench_equal_time import Contender, compete
-from bench_throughput import Setting, measure, row, trainer
 
+from book.tools.bench import equal_time, throughput
+from book.tools.bench.equal_time import Contender, compete
+from book.tools.bench.throughput import Setting, measure, row, trainer
 from tests.clocks import Ticks
 from vitedu.cost import training_flops
 from vitedu.train import TrainConfig
@@ -51,8 +50,8 @@ def test_a_row_says_speed_ratio_and_share_and_whether_the_aims_are_reached(slowe
 
 def test_without_a_gpu_the_rows_say_so(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("sys.argv", ["bench_throughput.py"])
-    bench_throughput.main()
+    monkeypatch.setattr("sys.argv", ["throughput.py"])
+    throughput.main()
     assert capsys.readouterr().out.count("not measured: no GPU here") == 2
 
 
@@ -71,7 +70,7 @@ def test_every_contender_gets_the_same_time_and_is_measured_at_its_end(bright_or
 
 
 def test_the_recipe_and_at_least_one_of_ours_compete(bright_or_dark):
-    names = set(bench_equal_time.contenders(bright_or_dark))
+    names = set(equal_time.contenders(bright_or_dark))
     assert "d2l.ai" in names
     assert any(name.startswith("ours") for name in names)
 

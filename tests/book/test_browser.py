@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -69,10 +70,10 @@ def seen(browser, site) -> Callable[[str], Look]:
 
 @pytest.fixture(scope="module")
 def served(browser, site) -> Iterator[str]:
-    """The address at which `make serve` serves the site."""
-    command = [sys.executable, str(ROOT / "book" / "tools" / "serve.py"), str(site), "0"]  # 0: any free port
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        yield next(word for word in server.stdout.readline().split() if word.startswith("http://")).rstrip("/")
+    """The address at which a server like that of `make serve` serves the site, at any free port."""
+    command = [sys.executable, "-u", "-m", "http.server", "--directory", str(site), "--bind", "127.0.0.1", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        yield re.search(r"http://[\d.:]+", server.stdout.readline())[0]
         server.terminate()
 
 

@@ -1,4 +1,4 @@
-"""Chapters as Colab runs them: what `make colab` does with all of them, here with the setup cells and one chapter.
+"""Chapters as Colab runs them: what `make colab` does with all of them, here with one, whose setup cell is that of all.
 
 Without a network: the machine has all that vitedu needs, and the pinned setuptools builds it.
 """
@@ -7,17 +7,17 @@ import os
 import re
 import subprocess
 import tomllib
-from functools import cache
 from pathlib import Path
 
-import colab
-import colab_machine
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from book.tools.colab import machine as colab
+from book.tools.colab import run as runs
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -33,63 +33,39 @@ OFFLINE = {
 
 
 def make_machine(folder: Path, *more: str) -> Path:
-    return colab_machine.make_machine(folder, {*colab_machine.main_packages(), *more}, colab_machine.newest_packages())
-
-
-def setup_alone(chapter: Path) -> str:
-    """A notebook of the chapter's setup cell and nothing else, as text: equal texts for equal cells."""
-    setup = colab.setup_of(nbformat.read(chapter, as_version=4))
-    return nbformat.writes(new_notebook(cells=[new_code_cell(setup, id="setup", metadata={"tags": ["setup"]})]))
+    return colab.make_machine(folder, {*colab.main_packages(), *more}, colab.newest_packages())
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> dict[str, str]:
-    """What a kernel on such a machine is started with: it gets vitedu as it is in this folder, and no network."""
+def run_alone(tmp_path_factory) -> tuple[runs.Outcome, Path]:
+    """The short chapter, run on a machine of its own, with vitedu as it is here and no network: outcome, packages."""
+    folder = tmp_path_factory.mktemp("machine")
+    (folder / "repository").mkdir()
     try:
-        source = colab.snapshot(tmp_path_factory.mktemp("repository"))
+        source = runs.snapshot(folder / "repository")
     except (FileNotFoundError, subprocess.CalledProcessError):
         pytest.skip("not a git checkout: there is no repository to install vitedu from")
-    return colab_machine.environment_of_a_machine(VITEDU_SOURCE=source, **OFFLINE)
-
-
-@pytest.fixture(scope="module")
-def run_alone(tmp_path_factory, environment):
-    """Run a notebook on a machine of its own -> outcome, folder of packages; notebooks that are equal are run once."""
-
-    @cache
-    def run(text: str) -> tuple[colab.Outcome, Path]:
-        folder = tmp_path_factory.mktemp("machine")
-        python = make_machine(folder / "machine", *NEEDS, "setuptools")
-        notebook = nbformat.reads(text, as_version=4)
-        outcome = colab.run_alone(notebook, "alone.ipynb", python, folder / "empty", environment)
-        return outcome, colab_machine.site_of(folder / "machine")
-
-    return run
+    python = make_machine(folder / "machine", *NEEDS, "setuptools")
+    environment = colab.environment_of_a_machine(VITEDU_SOURCE=source, **OFFLINE)
+    outcome = runs.run_alone(nbformat.read(SHORT, as_version=4), SHORT.name, python, folder / "empty", environment)
+    return outcome, colab.site_of(folder / "machine")
 
 
 # --- the chapters ---
 
 
-@pytest.mark.parametrize("path", CHAPTERS, ids=lambda path: path.stem)
-def test_setup_cell_installs_vitedu_and_nothing_else(run_alone, path):
-    """And changes nothing that was there; run again, it is done at once. Equal setup cells are run once."""
-    outcome, _ = run_alone(setup_alone(path))
+def test_a_whole_chapter_runs_alone_and_its_setup_cell_installs_vitedu_and_nothing_else(run_alone):
+    """And changes nothing that was there; run again, it is done at once."""
+    outcome, _ = run_alone
     assert outcome.added == ["vitedu"]
     assert outcome.problems() == []
 
 
-def test_a_whole_chapter_runs_alone(run_alone):
-    outcome, _ = run_alone(SHORT.read_text(encoding="utf-8"))
-    assert outcome.added == ["vitedu"]
-    assert outcome.problems() == []
-
-
-def test_what_is_installed_is_the_whole_package(run_alone, environment):
-    """Every file of `vitedu`, the weights among them, and every recorded result."""
-    repository = Path(environment["VITEDU_SOURCE"].removeprefix("git+file://"))
-    wanted = {path.relative_to(repository) for path in (repository / "vitedu").rglob("*") if path.is_file()}
-    wanted |= {Path("vitedu", "results", path.name) for path in (repository / "book" / "results").glob("*.json")}
-    _, site = run_alone(setup_alone(SHORT))
+def test_what_is_installed_is_the_whole_package(run_alone):
+    """Every file of `vitedu` as it is here, committed or not, the weights among them, and every recorded result."""
+    wanted = {path.relative_to(ROOT) for path in (ROOT / "vitedu").rglob("*.*") if "__pycache__" not in path.parts}
+    wanted |= {Path("vitedu", "results", path.name) for path in (ROOT / "book" / "results").glob("*.json")}
+    _, site = run_alone
     assert {".safetensors", ".json", ".py"} <= {path.suffix for path in wanted}
     assert not sorted(str(path) for path in wanted if not (site / path).is_file())
 
@@ -117,20 +93,16 @@ def test_only_the_file_that_asks_the_hardware_names_bfloat16():
 
 def test_the_oldest_packages_satisfy_what_vitedu_asks_for():
     """Or its installation would upgrade them. PyTorch is the oldest that is promised, exactly."""
-    oldest = colab_machine.main_packages()
+    oldest = colab.main_packages()
     assert not [str(need) for name, need in NEEDS.items() if name in oldest and oldest[name] not in need.specifier]
     assert [spec.version for spec in NEEDS["torch"].specifier] == [".".join(oldest["torch"].split(".")[:2])]
     assert [spec.version for spec in NEEDS["torchvision"].specifier] == [".".join(oldest["torchvision"].split(".")[:2])]
 
 
 def test_the_newest_packages_are_newer():
-    oldest, site = colab_machine.main_packages(), colab_machine.newest_packages()
-    newest = {canonicalize_name(p.name): p.version for p in colab_machine.packages_below(set(oldest), site)}
+    oldest, site = colab.main_packages(), colab.newest_packages()
+    newest = {canonicalize_name(p.name): p.version for p in colab.packages_below(set(oldest), site)}
     assert not [name for name, version in oldest.items() if Version(newest[name]) < Version(version)]
-
-
-def test_something_is_left_for_the_setup_cell_to_fetch():
-    assert NEEDS.keys() - colab_machine.main_packages().keys() == {"einops", "safetensors"}
 
 
 # --- the machine ---
@@ -143,27 +115,25 @@ def machine(tmp_path_factory) -> Path:
 
 
 def test_a_machine_has_colab_s_packages_and_no_other_of_this_folder(machine):
-    there = colab_machine.installed(machine)
-    assert colab_machine.main_packages().keys() <= there.keys()
+    there = colab.installed(machine)
+    assert colab.main_packages().keys() <= there.keys()
     assert not there.keys() & {"vitedu", "einops", "safetensors", "timm", "pytest", "jupyter-book"}
     asked = "import importlib.util as u; print([n for n in ('vitedu', 'einops', 'timm') if u.find_spec(n)])"
-    found = subprocess.run([machine, "-c", asked], cwd="/", capture_output=True, text=True, check=True)
+    own = colab.environment_of_a_machine()
+    found = subprocess.run([machine, "-c", asked], cwd="/", env=own, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
 
 def test_a_package_that_is_replaced_is_noticed_and_the_lender_keeps_its_own(tmp_path):
     machine = make_machine(tmp_path / "machine")
-    before = colab_machine.installed(machine)
-    other = colab_machine.site_of(tmp_path / "machine") / "tqdm-0.0.1.dist-info"
+    before = colab.installed(machine)
+    other = colab.site_of(tmp_path / "machine") / "tqdm-0.0.1.dist-info"
     other.mkdir()
     (other / "METADATA").write_text("Metadata-Version: 2.1\nName: tqdm\nVersion: 0.0.1\n")
-    after = colab_machine.installed(machine)
-    assert colab_machine.changes(before, after) == [f"tqdm {before['tqdm']} -> 0.0.1"]
-    assert not (colab_machine.newest_packages() / other.name).exists()
-
-
-def test_a_package_that_is_gone_is_noticed_and_a_new_one_is_no_change():
-    assert colab_machine.changes({"a": "1", "b": "2"}, {"b": "2", "c": "3"}) == ["a 1 -> gone"]
+    after = colab.installed(machine)
+    assert colab.changes(before, after) == [f"tqdm {before['tqdm']} -> 0.0.1"]
+    assert colab.changes({"a": "1", "b": "2"}, {"b": "2", "c": "3"}) == ["a 1 -> gone"]
+    assert not (colab.newest_packages() / other.name).exists()
 
 
 def test_an_extra_brings_what_it_asks_for(tmp_path):
@@ -173,42 +143,20 @@ def test_an_extra_brings_what_it_asks_for(tmp_path):
         folder = tmp_path / f"{name}-1.dist-info"
         folder.mkdir()
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n{line}")
-    assert [package.name for package in colab_machine.packages_below({"a"}, tmp_path)] == ["a", "b", "c"]
-    assert [package.name for package in colab_machine.packages_below({"b"}, tmp_path)] == ["b"]
+    assert [package.name for package in colab.packages_below({"a"}, tmp_path)] == ["a", "b", "c"]
+    assert [package.name for package in colab.packages_below({"b"}, tmp_path)] == ["b"]
     with pytest.raises(ValueError, match="has no e"):
-        colab_machine.packages_below({"a", "e"}, tmp_path)
+        colab.packages_below({"a", "e"}, tmp_path)
 
 
-# --- what is installed, and what is said about it ---
-
-
-def git(folder: Path, *arguments: str) -> str:
-    who = ["-c", "user.name=a", "-c", "user.email=a@localhost"]
-    return subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
-def test_snapshot_holds_what_is_not_committed_too_but_not_what_is_ignored(tmp_path):
-    root, repository = tmp_path / "root", tmp_path / "repository"
-    for folder in (root / "below", repository):
-        folder.mkdir(parents=True)
-    for name in (".gitignore", "kept", "changed", "deleted"):
-        (root / name).write_text("ignored")
-    git(root, "init")
-    git(root, "add", "--all")
-    git(root, "commit", "--message=first")
-    (root / "deleted").unlink()
-    for name in ("changed", "below/new", "ignored"):
-        (root / name).write_text("now")
-    assert colab.snapshot(repository, root) == f"git+file://{repository}"
-    assert git(repository, "ls-files").split() == [".gitignore", "below/new", "changed", "kept"]
-    assert git(repository, "show", "HEAD:changed") == "now"
+# --- what is said about a run ---
 
 
 def test_a_chapter_that_fails_is_said_to_fail(tmp_path, capsys):
     chapter = tmp_path / "99_broken.ipynb"
     nbformat.write(new_notebook(cells=[new_code_cell("1 / 0", metadata={"tags": ["setup"]})]), chapter)
-    wanted, site = set(colab_machine.main_packages()), colab_machine.newest_packages()
-    assert colab.report(chapter, wanted, site, colab_machine.environment_of_a_machine()) is False
+    wanted, site = set(colab.main_packages()), colab.newest_packages()
+    assert runs.report(chapter, wanted, site, colab.environment_of_a_machine()) is False
     said = capsys.readouterr().out
     assert said.startswith("99_broken.ipynb: FAILED")
     assert "ZeroDivisionError" in said
@@ -224,18 +172,11 @@ def test_a_chapter_that_fails_is_said_to_fail(tmp_path, capsys):
     ],
 )
 def test_what_a_run_showed_is_judged(changed, second_run, said):
-    outcome = colab.Outcome(5.0, ["vitedu"], changed, second_run)
-    assert colab.line(outcome).startswith(said)
+    outcome = runs.Outcome(5.0, ["vitedu"], changed, second_run)
+    assert runs.line(outcome).startswith(said)
     assert bool(outcome.problems()) == said.startswith("FAILED")
 
 
-def test_the_part_that_installs_ends_before_the_slow_imports():
-    part = colab.part_that_installs(colab.setup_of(nbformat.read(SHORT, as_version=4)))
-    assert "pip" in part
-    assert "import torch" not in part
-    compile(part, "setup", "exec")
-
-
 def test_a_chapter_that_does_not_exist_is_said_to_be_missing(capsys):
-    assert colab.main(["98"]) == 2
+    assert runs.main(["98"]) == 2
     assert "no chapter starts with '98'" in capsys.readouterr().err

@@ -11,9 +11,10 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-import run_notebooks
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
+
+from book.tools import run_notebooks
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -169,19 +170,6 @@ def test_every_paper_that_is_linked_is_in_the_bibliography(path):
     assert not [link for link in linked if f"{{{link}}}" not in listed]
 
 
-@every_chapter
-def test_exercises_are_stubs_with_a_check_and_a_folded_solution(path):
-    """Each ends in its check and has hints and a solution folded below."""
-    cells = nbformat.read(path, as_version=4).cells
-    for index, cell in enumerate(cells):
-        if "exercise" in tags(cell):
-            assert re.match(r"check\(", cell.source.strip().splitlines()[-1]), f"no check ends: {first_line(cell)}"
-            below = [c.source for c in cells[index + 1 : index + 5] if c.cell_type == "markdown"]
-            folded = re.findall(r"<details>\s*<summary>(.*?)</summary>", "\n".join(below))
-            assert any(title.startswith("Hint") for title in folded), f"no hint below: {first_line(cell)}"
-            assert any(title.startswith("Solution") for title in folded), f"no solution below: {first_line(cell)}"
-
-
 # --- the tool that runs and normalises ---
 
 
@@ -265,16 +253,6 @@ def test_normalising_leaves_the_last_frame_of_a_progress_bar_and_no_widget(untid
     assert [(o.get("name"), o.get("text")) for o in outputs[:2]] == [("stderr", "100%\n"), ("stdout", "a\n")]
     assert [sorted(o.data) for o in outputs[2:]] == [["image/png", "text/plain"]]
     assert outputs[2].metadata == {"image/png": {"width": 300}}
-
-
-def test_normalising_twice_changes_nothing(untidy):
-    once = run_notebooks.normalise(untidy)
-    assert run_notebooks.normalise(copy.deepcopy(once)) == once
-
-
-def test_cell_ids_stay(untidy):
-    before = [cell.id for cell in untidy.cells]
-    assert [cell.id for cell in run_notebooks.normalise(untidy).cells] == before
 
 
 def test_notebook_that_fails_is_left_as_it_was(tmp_path, capsys):

@@ -1,36 +1,51 @@
-"""The repository as a whole: one address, one version, exact pins, set-up errors of one line, a known layout."""
+"""The repository as a whole: one address, one version, one list of chapters, exact pins, a known layout."""
 
+import json
 import os
+import pkgutil
 import re
 import shutil
-import stat
 import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import publish
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vitedu
+from book.tools.site.chapters import all_chapters
+from book.tools.site.path import INTRO, stops
+from vitedu.exercises import registry
 
 ROOT = Path(__file__).resolve().parents[2]
-CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+CHAPTERS = all_chapters()
 TOP_LEVEL = {
     ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
     "_config.yml", "_toc.yml", "book", "chapters", "pyproject.toml", "requirements.txt", "tests", "vitedu",
 }  # fmt: skip
 LARGEST_FILE, LARGEST_REPOSITORY = 4_000_000, 40_000_000  # bytes
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SLUG = PROJECT["urls"]["Repository"].removeprefix("https://github.com/")
+OTHER = "Someone-Else/another.book"
+# How a place that holds the address begins. A link to anybody else's repository looks like none of these.
+PLACES = re.compile(
+    r"""(?: ^Repository\ =\ "https://github\.com/ | ^\ \ url:\ https://github\.com/ | ^repository-code:\ "https://github\.com/
+          | git\ clone\ https://github\.com/ | git\+https://github\.com/ | \[repository\]\(https://github\.com/
+          | https://colab\.research\.google\.com/github/ ) ([\w-]+/[\w.-]*\w)""",
+    re.VERBOSE | re.MULTILINE,
+)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def pins() -> dict[str, str]:
     """Package -> exact version, from requirements.txt."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    written = [line.partition("#")[0].strip() for line in lines]
+    written = [line.partition("#")[0].strip() for line in read("requirements.txt").splitlines()]
     found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line) for line in written if line]
     assert all(found), "every line of requirements.txt pins one package exactly"
     return {canonicalize_name(match[1]): match[2] for match in found}
@@ -49,107 +64,63 @@ def committed() -> list[Path]:
 # --- one address ---
 
 
-@pytest.fixture
-def copy(tmp_path, committed) -> Path:
-    """A copy of everything that is committed."""
-    for path in committed:
-        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
-    return tmp_path
+def addresses(root: Path) -> dict[str, set[str]]:
+    """File -> every OWNER/NAME that stands where the book's own address belongs."""
+    found = {}
+    for path in [*root.glob("*.*"), *root.glob("book/*.md"), *root.glob("chapters/*.ipynb")]:
+        if path.is_file() and (places := PLACES.findall(path.read_text(encoding="utf-8"))):
+            found[str(path.relative_to(root))] = {place.removesuffix(".git") for place in places}
+    return found
+
+
+def publish(root: Path, address: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", "publish", f"REPO={address}"], cwd=root, capture_output=True, text=True, check=False)
 
 
 def test_address_is_the_same_everywhere():
-    assert publish.disagreeing() == [], "make publish REPO=… puts it right"
-
-
-def test_every_file_that_needs_the_address_has_it():
-    have = {str(place.path.relative_to(ROOT)) for place in publish.places()}
+    found = addresses(ROOT)
+    assert {name for name, slugs in found.items() if slugs != {SLUG}} == set(), "make publish REPO=… puts it right"
     need = {"pyproject.toml", "_config.yml", "CITATION.cff", "README.md", "CONTRIBUTING.md", "book/how_to_use.md"}
-    assert need | {f"chapters/{path.name}" for path in CHAPTERS} <= have
+    assert need | {f"chapters/{chapter.path.name}" for chapter in CHAPTERS} <= found.keys()
 
 
-def test_publishing_elsewhere_leaves_the_old_address_nowhere(copy):
-    """Not in one committed file, whichever way it is written; and a second time changes nothing."""
-    old, before = publish.current(), len(list(publish.places(copy)))
-    forms = (f"github.com/{old}", f"github/{old}", old.replace("/", ".github.io/"))
-    assert publish.change("Someone-Else/another.book", copy)
-    texts = {path: path.read_bytes().lower() for path in copy.rglob("*") if path.is_file()}
-    assert not [
-        str(path.relative_to(copy))
-        for path, text in texts.items()
-        if any(form.lower().encode() in text for form in forms)
-    ]
-    assert publish.disagreeing(copy) == []
-    assert len(list(publish.places(copy))) == before
-    assert publish.change("Someone-Else/another.book", copy) == []
-
-
-def test_publishing_back_restores_every_byte(copy):
-    before = {path: path.read_bytes() for path in copy.rglob("*") if path.is_file()}
-    publish.change("someone/else", copy)
-    assert {path: path.read_bytes() for path in before} != before
-    publish.change(publish.current(ROOT), copy)
+def test_publishing_elsewhere_leaves_the_old_address_nowhere_and_back_again_restores_every_byte(tmp_path, committed):
+    for path in committed:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
+    page = "[another](https://github.com/{0}-extras), [source](https://github.com/{1}.git), https://github.com/{1}."
+    (tmp_path / "book" / "page.md").write_text(page.format(SLUG, SLUG))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert publish(tmp_path, f"https://github.com/{OTHER}.git").returncode == 0
+    assert set().union(*addresses(tmp_path).values()) == {OTHER}
+    assert (tmp_path / "book" / "page.md").read_text() == page.format(SLUG, OTHER)
+    old = re.compile(rf"github(\.com)?/{SLUG}(?!-extras)".encode())
+    assert not [path for path in before if old.search(path.read_bytes())]
+    assert publish(tmp_path, f"https://github.com/{SLUG}/").returncode == 0
     assert {path: path.read_bytes() for path in before} == before
-
-
-@pytest.mark.parametrize("name", ["_config.yml", "CITATION.cff", "README.md", CHAPTERS[0].relative_to(ROOT)])
-def test_a_place_that_disagrees_is_named_and_put_right(copy, name):
-    text = (copy / name).read_text(encoding="utf-8")
-    (copy / name).write_text(text.replace(publish.current(), "left/behind"), encoding="utf-8")
-    assert f"{name} has left/behind, not {publish.current()}" in publish.disagreeing(copy)
-    publish.change(publish.current(), copy)
-    assert publish.disagreeing(copy) == []
-    assert (copy / name).read_text(encoding="utf-8") == text
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        ("a sentence about https://github.com/{slug}.", "a sentence about https://github.com/B/C.d."),
-        ("[errata](https://github.com/{slug}/issues)", "[errata](https://github.com/B/C.d/issues)"),
-        ("pip install git+https://github.com/{slug}.git", "pip install git+https://github.com/B/C.d.git"),
-        ("https://github.com/{slug}-extras is another", "https://github.com/{slug}-extras is another"),
-        ("https://github.com/{slug}.extras is another", "https://github.com/{slug}.extras is another"),
-        ("https://github.com/pytorch/pytorch", "https://github.com/pytorch/pytorch"),
-    ],
-)
-def test_the_address_in_every_form_follows_and_the_links_of_others_stay(tmp_path, before, after):
-    (tmp_path / "pyproject.toml").write_text('[project.urls]\nRepository = "https://github.com/A/own"\n')
-    (tmp_path / "page.md").write_text(before.format(slug="A/own"))
-    publish.change("B/C.d", tmp_path)
-    assert (tmp_path / "page.md").read_text() == after.format(slug="A/own")
-    assert publish.current(tmp_path) == "B/C.d"
-
-
-@pytest.mark.parametrize("given", ["https://github.com/a/b", "https://github.com/a/b/", "https://github.com/a/b.git"])
-def test_address_may_end_as_people_copy_it(given):
-    assert publish.parse(given) == "a/b"
 
 
 @pytest.mark.parametrize("given", ["a/b", "https://example.org/a/b", "https://github.com/a", "git@github.com:a/b", ""])
 def test_address_elsewhere_is_refused(given):
-    with pytest.raises(ValueError, match=re.escape(f"{given!r} is not of the form https://github.com/OWNER/NAME")):
-        publish.parse(given)
+    done = publish(ROOT, given)
+    assert done.returncode
+    assert "make publish REPO=https://github.com/OWNER/NAME" in done.stderr
 
 
 # --- one version, exact pins ---
 
 
 def test_version_is_the_same_everywhere():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    citation = yaml.safe_load(read("CITATION.cff"))
     assert vitedu.__version__ == PROJECT["version"] == citation["version"]
-    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {PROJECT['version']}" in read("CHANGELOG.md")
 
 
 def test_pins_lie_within_the_loose_bounds():
-    for requirement in map(Requirement, PROJECT["dependencies"]):
-        assert requirement.specifier.contains(pins()[canonicalize_name(requirement.name)]), requirement
-
-
-def test_bounds_of_the_package_are_loose():
     """A hosted notebook keeps what it has: lower bounds alone."""
-    operators = {spec.operator for line in PROJECT["dependencies"] for spec in Requirement(line).specifier}
-    assert operators == {">="}
+    needs = [Requirement(line) for line in PROJECT["dependencies"]]
+    assert {spec.operator for need in needs for spec in need.specifier} == {">="}
+    assert not [need for need in needs if not need.specifier.contains(pins()[canonicalize_name(need.name)])]
 
 
 def test_environment_is_the_pinned_one():
@@ -159,57 +130,35 @@ def test_environment_is_the_pinned_one():
 
 def test_pins_are_complete():
     """Whatever a pinned package needs on this machine is pinned too, but for what torch alone brings."""
-    missing = set()
-    for name in pins():
-        for requirement in map(Requirement, metadata.requires(name) or []):
-            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
-                missing.add(canonicalize_name(requirement.name))
-    missing -= set(pins())
+    needs = [need for name in pins() for need in map(Requirement, metadata.requires(name) or [])]
+    wanted = {need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})}
+    missing = {canonicalize_name(name) for name in wanted} - set(pins())
     assert not {name for name in missing if not name.startswith(("nvidia-", "cuda-")) and name != "triton"}
-
-
-def test_book_builder_stays_on_the_line_that_reads_our_settings():
-    assert pins()["jupyter-book"].startswith("1.")
 
 
 # --- set-up errors of one line ---
 
 
-def set_up(tmp_path: Path, python: str) -> subprocess.CompletedProcess:
-    command = ["sh", str(ROOT / "book" / "tools" / "setup_venv.sh"), str(tmp_path / "venv")]
-    environment = {**os.environ, "PYTHON": python}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
-
-
-def stand_in(tmp_path: Path, script: str) -> str:
-    """An executable that behaves like a Python of some kind."""
-    path = tmp_path / "python-stand-in"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    return str(path)
-
-
-NO_PYTHON = "no-such-python"
-OLD_PYTHON = 'case "$*" in *version_info*) exit 1;; -V) echo Python 3.9.2;; esac'
-NO_ENSUREPIP = 'case "$*" in *ensurepip*) echo "ModuleNotFoundError: ensurepip" >&2; exit 1;; esac'
-NO_SPACE = 'case "$*" in *"-m venv"*) mkdir -p "$3/bin"; echo "Error: no space left" >&2; exit 1;; esac'
-
-
 @pytest.mark.parametrize(
-    ("script", "remedy"),
+    ("asked", "does", "remedy"),
     [
-        (None, "no-such-python is missing; install it: apt install python3 python3-venv"),
-        (OLD_PYTHON, "Python 3.9.2 is too old or does not run; install Python 3.11 or later"),
-        (NO_ENSUREPIP, "install the missing part: apt install python3-venv"),
-        (NO_SPACE, "no space left"),
+        ("", "", "no-such-python is missing; install it: apt install python3 python3-venv"),
+        ("*version_info*", "exit 1", "Python 3.9.2 is too old or does not run; install Python 3.11 or later"),
+        ("*ensurepip*", "echo ModuleNotFoundError >&2; exit 1", "install the missing part: apt install python3-venv"),
+        ('*"-m venv"*', 'mkdir -p "$3/bin"; echo no space left >&2; exit 1', "no space left"),
     ],
 )
-def test_what_is_missing_is_said_in_one_line(tmp_path, script, remedy):
-    """And no half-made environment stays behind."""
-    result = set_up(tmp_path, NO_PYTHON if script is None else stand_in(tmp_path, script))
-    assert result.returncode == 1
-    assert remedy in result.stderr
-    assert len(result.stderr.strip().splitlines()) == 1
+def test_what_is_missing_is_said_in_one_line(tmp_path, asked, does, remedy):
+    """By stand-ins for a Python that fails when it is asked for one thing; no half-made environment stays behind."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\ncase "$*" in {asked}) {does};; -V) echo Python 3.9.2;; esac\n')
+    python.chmod(0o755)
+    command = ["sh", "book/tools/setup_venv.sh", str(tmp_path / "venv")]
+    environment = {**os.environ, "PYTHON": str(python) if asked else "no-such-python"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert remedy in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "venv").exists()
 
 
@@ -226,55 +175,69 @@ def test_repository_stays_small(committed):
     assert sum(sizes.values()) < LARGEST_REPOSITORY
 
 
-def test_command_of_the_test_machine_runs_the_test_target():
-    script = ROOT / ".ci" / "run"
-    assert script.stat().st_mode & stat.S_IXUSR
-    assert script.read_text(encoding="utf-8").splitlines()[-1] == "make test"
-
-
 def test_help_names_every_target():
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    makefile = read("Makefile")
     targets = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)[1].split()
-    shown = re.findall(r'@echo "make (\w+)', makefile)
-    assert set(shown) == set(targets) - {"help"}
+    assert set(re.findall(r'@echo "make (\w+)', makefile)) == set(targets) - {"help"}
 
 
-def test_readme_links_every_chapter_and_names_the_planned_ones():
-    """Sixteen rows; a chapter that exists has its notebook and its Colab link, in order."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \|(.*)$", readme, re.MULTILINE)
-    assert [int(number) for number, _ in rows] == list(range(1, 17))
-    existing = {int(path.name[:2]): path.name for path in CHAPTERS}
-    for number, row in rows:
-        name = existing.get(int(number))
-        assert ("planned" in row) == (name is None), row
-        if name:
-            assert f"](chapters/{name})" in row
-            assert f"/blob/main/chapters/{name})" in row
+def test_every_list_of_chapters_follows_the_notebooks():
+    """Which there are, in which order, by which titles: the contents, the README, the introduction, the checkers."""
+    names = {chapter.number: chapter.path.name for chapter in CHAPTERS}
+    listed = re.findall(r"file: (chapters/\S+)", read("_toc.yml"))
+    assert listed == [f"chapters/{chapter.path.stem}" for chapter in CHAPTERS]
+    stop_of = {stop.number: stop for stop in stops(INTRO.read_text(encoding="utf-8"))}
+    assert {number for number, stop in stop_of.items() if stop.written} == names.keys()
+    assert all(chapter.title.startswith(stop_of[chapter.number].title) for chapter in CHAPTERS)
+    colab = f"[open in Colab](https://colab.research.google.com/github/{SLUG}/blob/main/chapters"
+    rows = [
+        f"| {number} | [{stop.title}](chapters/{names[number]}) | {colab}/{names[number]}) |"
+        if stop.written
+        else f"| {number} | {stop.title} | planned |"
+        for number, stop in stop_of.items()
+    ]
+    assert re.findall(r"^\| \d+ \|.*$", read("README.md"), re.MULTILINE) == rows
+    assert list(registry.CHAPTERS) == [chapter.number for chapter in CHAPTERS if chapter.exercises]
+
+
+# --- what the texts name is there ---
+
+TEXTS = [*ROOT.glob("*.md"), *ROOT.glob("book/*.md"), *(chapter.path for chapter in CHAPTERS), ROOT / "Makefile"]
+NAMED_PATH = re.compile(r"(?<![\w/.-])(?:book|chapters|tests|vitedu|\.ci)/[\w./-]*[\w/]")
+NAMED_MODULE = re.compile(r"(?<![\w/.-])(?:vitedu|book\.tools)(?:\.[A-Za-z]\w*)+")
+
+
+def text_of(path: Path) -> str:
+    """A notebook's cells without what they print."""
+    text = path.read_text(encoding="utf-8")
+    cells = json.loads(text)["cells"] if path.suffix == ".ipynb" else [{"source": text}]
+    return "\n".join("".join(cell["source"]) for cell in cells)
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
+def test_every_path_and_every_name_of_the_package_that_a_text_gives_is_there(path):
+    """NAME and NN stand for any; book.tools is no package and is looked for on the disk."""
+    text = text_of(path)
+    paths = {named for named in NAMED_PATH.findall(text) if not re.search(r"\b(NAME|NN)", named)}
+    names = set(NAMED_MODULE.findall(text))
+    tools = {name.replace(".", "/") for name in names if name.startswith("book.")}
+    assert not {named for named in paths if not (ROOT / named).exists()}
+    assert not {tool for tool in tools if not ((ROOT / f"{tool}.py").is_file() or (ROOT / tool).is_dir())}
+    for name in names:
+        if name.startswith("vitedu."):
+            pkgutil.resolve_name(name)
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
 def test_local_links_and_pictures_exist(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    missing = [link for link in links if not any((folder / link).exists() for folder in (ROOT, ROOT / "book"))]
+    links = [link for link in re.findall(r"\]\(([^)\s]+)\)", read(name)) if "://" not in link]
     assert links
-    assert not missing
-
-
-def test_readme_has_no_gap_left_to_fill():
-    """A figure that is still to be measured stands between double at signs."""
-    assert not re.findall(r"@@\w+@@", (ROOT / "README.md").read_text(encoding="utf-8"))
-
-
-def test_every_script_that_a_target_calls_exists():
-    scripts = re.findall(r"book/tools/\w+\.(?:py|sh)", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert not [script for script in scripts if not (ROOT / script).is_file()]
+    assert not [link for link in links if not any((folder / link).exists() for folder in (ROOT, ROOT / "book"))]
 
 
 def test_year_of_a_reference_is_that_of_its_first_version():
     """A key is author and year; an arXiv id begins with the two digits of that year."""
-    entries = re.findall(r"@misc\{(\w+),(.*?)\n\}", (ROOT / "book" / "references.bib").read_text("utf-8"), re.DOTALL)
+    entries = re.findall(r"@misc\{(\w+),(.*?)\n\}", read("book/references.bib"), re.DOTALL)
     keys = [key for key, _ in entries]
     assert len(set(keys)) == len(keys) > 20
     for key, entry in entries:

@@ -1,4 +1,4 @@
-"""Published weights into `vitedu.ViT`: torchvision's models, and timm's plain Vision Transformers.
+"""Published weights into `vitedu.vit.ViT`: torchvision's models, and timm's plain Vision Transformers.
 
 Names and layouts are those of torchvision.models.vision_transformer and timm.models.vision_transformer. The numbers are
 carried over as they are, but for positions at another image size and a classifier for other classes.

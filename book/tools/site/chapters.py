@@ -14,7 +14,9 @@ FOLDER = ROOT / "chapters"
 
 HEADING = re.compile(r"(#{1,6}) +(.+?)\s*$")
 FENCE = re.compile(r"\s*(```+|~~~+)")
-EXERCISE = re.compile(r"Exercise (?P<number>\d+\.\d+) · (?P<title>.+?)\s+(?P<stars>[●○]{3})\s+\((?P<minutes>\d+) min\)")
+EXERCISE = re.compile(
+    r"Exercise (?P<number>\d+\.\d+) · (?P<title>\S.*\S)  (?P<stars>●○○|●●○|●●●)  \((?P<minutes>\d+) min\)"
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Section:
     title: str
     anchor: str  # as in a link to the page: chapters/05_….ipynb#anchor
     text: str  # Markdown, the heading left out
-    code_cells: int
+    code: list[dict]  # its code cells
 
 
 @dataclass(frozen=True)
@@ -92,10 +94,10 @@ class Chapter:
 
 def read_sections(cells: list[dict]) -> Iterator[Section]:
     """Walk through the cells; a line that begins with # inside a fence of code is no heading."""
-    heading, lines, code_cells, used = None, [], 0, set()
+    heading, lines, code, used = None, [], [], set()
     for cell in cells:
         if cell["cell_type"] == "code":
-            code_cells += 1
+            code.append(cell)
             continue
         fence = ""
         for line in "".join(cell["source"]).splitlines():
@@ -105,13 +107,13 @@ def read_sections(cells: list[dict]) -> Iterator[Section]:
             match = None if fence else HEADING.fullmatch(line)
             if match:
                 if heading:
-                    yield Section(*heading, "\n".join(lines), code_cells)
-                heading, lines, code_cells = (len(match[1]), match[2], unused_slug(match[2], used)), [], 0
+                    yield Section(*heading, "\n".join(lines), code)
+                heading, lines, code = (len(match[1]), match[2], unused_slug(match[2], used)), [], []
             else:
                 lines.append(line)
         lines.append("")
     if heading:
-        yield Section(*heading, "\n".join(lines), code_cells)
+        yield Section(*heading, "\n".join(lines), code)
 
 
 def unused_slug(title: str, used: set[str]) -> str:

@@ -117,7 +117,8 @@ class PathPicture(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         picture = base64.b64encode(draw(INTRO.read_text(encoding="utf-8")).encode()).decode()
-        return [nodes.image(uri=f"data:image/svg+xml;base64,{picture}", alt=" ".join(self.content))]
+        image = nodes.image(uri=f"data:image/svg+xml;base64,{picture}", alt=" ".join(self.content))
+        return [nodes.paragraph("", "", image)]
 
 
 def read_page_anew(app: Sphinx, env: object, added: set, changed: set, removed: set) -> list[str]:
