@@ -19,8 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from torch import nn
 
 from vitedu.exercises import check
-from vitedu.exercises.exercise import chapter_exercises
-from vitedu.exercises.registry import CHAPTERS, all_exercises
+from vitedu.exercises.exercise import CHAPTERS, all_exercises, chapter_exercises
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
