@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-import results
 import torch
 
+from book.tools import results
 from vitedu.pretrained import WEIGHTS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"

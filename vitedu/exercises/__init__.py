@@ -7,6 +7,7 @@ from vitedu.exercises.exercise import CHAPTERS, all_exercises, chapter_exercises
 from vitedu.exercises.guard import TimeLimit, global_state_kept, run_limited
 from vitedu.exercises.outcome import name_error
 from vitedu.exercises.trial import Trial
+from vitedu.files import say
 
 __all__ = ["check", "progress"]
 
@@ -29,7 +30,7 @@ def check(exercise_id: str, answer: Any, seconds: float = 5.0) -> None:
         line = "interrupted; run the cell again to check it"
     except BaseException as error:  # a check never raises, whatever the answer is
         line = f"could not be checked: {name_error(error)}"
-    print(f"Exercise {short(exercise_id)}: {line}")
+    say(f"Exercise {short(exercise_id)}: {line}")
 
 
 def progress(chapter: int | None = None) -> None:
@@ -42,7 +43,7 @@ def progress(chapter: int | None = None) -> None:
     for number in CHAPTERS if chapter is None else [chapter]:
         ids = list(chapter_exercises(number))
         marks = "  ".join(f"{'✓' if id in _solved else '·'} {id}" for id in ids)
-        print(f"chapter {number:2}: {len(_solved & set(ids))} of {len(ids)} solved  {marks}")
+        say(f"chapter {number:2}: {len(_solved & set(ids))} of {len(ids)} solved  {marks}")
 
 
 def _judge(exercise_id: str, answer: Any, seconds: float) -> str:

@@ -19,6 +19,7 @@ from vitedu.exercises.compare import kind
 from vitedu.exercises.exercise import Case, exercise
 from vitedu.exercises.outcome import Outcome, name_error
 from vitedu.exercises.trial import is_stub
+from vitedu.files import say
 from vitedu.train import TrainConfig, TrainingLoop, evaluate, recipe
 from vitedu.train.augment import Augment
 from vitedu.train.budget import train_in_turns
@@ -54,11 +55,11 @@ def contest(
         problem = entry_problem(entry(data), data)
         if not problem:
             each = f"{seconds:g} s each, {seeds} seed{'s' * (seeds != 1)}"
-            print(f"training {NAMES[0]} and {NAMES[1]}, {each}", flush=True)
+            say(f"training {NAMES[0]} and {NAMES[1]}, {each}")
             return report(*run(entry, data, seconds, seeds, device or pick_device(), clock))
     except Exception as error:
         problem = "" if is_stub(Outcome(error=error)) else name_error(error)
-    print(f"Contest: {f'not held: {problem}' if problem else 'not attempted yet'}")
+    say(f"Contest: {f'not held: {problem}' if problem else 'not attempted yet'}")
 
 
 def report(mine: Tensor, theirs: Tensor) -> None:
@@ -73,9 +74,9 @@ def report(mine: Tensor, theirs: Tensor) -> None:
     side = "ahead" if difference > 0 else "behind"
     chance = "beyond" if abs(difference) > BEYOND * error else "within"
     for name, right in zip(NAMES, (mine, theirs), strict=True):
-        print(f"{name:17} {100 * right.mean():6.2f} %")
-    print(f"{'difference':17} {100 * difference:+6.2f} ± {100 * error:.2f} points ({len(gain):,} images)")
-    print(f"Contest: {f'{side}, {chance} chance' if difference else 'level'}")
+        say(f"{name:17} {100 * right.mean():6.2f} %")
+    say(f"{'difference':17} {100 * difference:+6.2f} ± {100 * error:.2f} points ({len(gain):,} images)")
+    say(f"Contest: {f'{side}, {chance} chance' if difference else 'level'}")
 
 
 def run(

@@ -36,7 +36,7 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
         return function()
     late = finished = False
 
-    def on_tick(signum, frame):
+    def on_tick(*_: object) -> None:
         nonlocal late
         waited, worked = time.monotonic() - start, time.thread_time() - work_before
         late = late or worked > seconds or waited > PATIENCE * seconds

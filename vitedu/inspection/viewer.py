@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vitedu import plot
 from vitedu.capture import capture_attention
+from vitedu.files import say
 from vitedu.vit import ViT
 
 
@@ -90,7 +91,7 @@ def explore(maps: AttentionMaps) -> object:
     """
     reason = _why_no_controls()
     if reason:
-        print(f"{reason}; this is the sheet of image 0")
+        say(f"{reason}; this is the sheet of image 0")
         return maps.sheet(0, None if maps.num_prefix else 0)
     import ipywidgets as widgets
 
