@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import Tensor
+
 
 class CheckpointError(RuntimeError):
     """Saved weights that are missing, damaged, or of another model."""
@@ -43,6 +47,24 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: dict) -> None:
     """Write `content` as JSON, entirely or not at all. ValueError for numbers that JSON does not have, such as nan."""
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode())
+
+
+def read_safetensors(content: bytes, where: Path) -> dict[str, Tensor]:
+    """The tensors in the bytes of a safetensors file. CheckpointError if the file is none, whatever its checksum."""
+    try:
+        return load(content)
+    except (SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(f"{where} is no whole safetensors file ({error}); get it again") from None
+
+
+def check_weights(found: dict[str, Tensor], wanted: dict[str, Tensor], problem: str) -> None:
+    """CheckpointError, beginning with `problem` and naming the first, if names or shapes differ."""
+    odd = sorted(found.keys() ^ wanted.keys())
+    if odd:
+        raise CheckpointError(f"{problem}: {odd[0]} is {'missing' if odd[0] in wanted else 'one too many'}")
+    for name, tensor in wanted.items():
+        if tensor.shape != found[name].shape:
+            raise CheckpointError(f"{problem}: {name} is {tuple(found[name].shape)}, expected {tuple(tensor.shape)}")
 
 
 PLAIN = str.maketrans({"×": "x", "±": "+-", "✓": "+", "·": "-", "…": "...", "–": "-", "’": "'", "²": "^2", "√": "sqrt"})

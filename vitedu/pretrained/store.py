@@ -11,11 +11,10 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from vitedu.files import CheckpointError, write_whole
+from vitedu.files import CheckpointError, check_weights, read_safetensors, write_whole
 from vitedu.models.table import MODELS
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -27,15 +26,20 @@ def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
 
     Raises:
         ValueError: there are no weights of that name.
-        CheckpointError: the file of tensors is missing or not the one that was written.
+        CheckpointError: a file is missing, or not the one that was written.
     """
     card, path = describe(name, folder), Path(folder) / f"{name}.safetensors"
     content = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(content).hexdigest() != card["sha256"]:
+    if hashlib.sha256(content).hexdigest() != card.get("sha256"):
         raise CheckpointError(f"{path} is missing or damaged (its SHA-256 is not that of {name}.json); install again")
-    entry = BY_CLASS[card["model"]]
-    model = entry.model(**{part: kind(**_with_tuples(card[part])) for part, kind in entry.configs.items()})
-    model.load_state_dict({key: _cast(t, torch.float32) for key, t in tensors_from_bytes(content).items()})
+    try:
+        entry = BY_CLASS[card["model"]]
+        model = entry.model(**{part: kind(**_with_tuples(card[part])) for part, kind in entry.configs.items()})
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{name}.json describes no model of this version ({error}); install again") from None
+    weights = {key: _cast(t, torch.float32) for key, t in read_safetensors(content, path).items()}
+    check_weights(weights, model.state_dict(), f"{path} belongs to another model")
+    model.load_state_dict(weights)
     return model.eval()
 
 
@@ -46,7 +50,13 @@ def describe(name: str, folder: str | Path = WEIGHTS) -> dict:
     """
     if name not in available(folder):
         raise ValueError(f"no weights called {name!r}; there are: {', '.join(available(folder)) or 'none'}")
-    return json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+    try:
+        card = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{name}.json is not valid JSON ({error}); install again") from None
+    if not isinstance(card, dict):
+        raise CheckpointError(f"{name}.json holds no description of a model; install again")
+    return card
 
 
 def available(folder: str | Path = WEIGHTS) -> list[str]:

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from vitedu.files import CheckpointError, write_json, write_whole
+from vitedu.files import CheckpointError, check_weights, read_safetensors, write_json, write_whole
 
 STATE_FILE = "checkpoint.json"
 KNOWN = {"epoch": int, "tensors": str, "sha256": str, "optimizers": list}  # what every checkpoint says, and its types
@@ -78,7 +78,7 @@ def read_tensors(directory: str | Path, state: dict) -> dict[str, Tensor]:
     content = path.read_bytes() if path.is_file() else b""
     if hashlib.sha256(content).hexdigest() != state["sha256"]:
         raise CheckpointError(f"{path} is missing or damaged (its SHA-256 differs from the one in {STATE_FILE})")
-    return load(content)
+    return read_safetensors(content, path)
 
 
 def load_checkpoint(
@@ -109,16 +109,6 @@ def load_checkpoint(
     for optimizer, found in zip(optimizers, moments, strict=True):
         optimizer.load_state_dict({"state": found, "param_groups": optimizer.state_dict()["param_groups"]})
     return state
-
-
-def check_weights(found: dict[str, Tensor], wanted: dict[str, Tensor], problem: str) -> None:
-    """CheckpointError, beginning with `problem` and naming the first, if names or shapes differ."""
-    odd = sorted(found.keys() ^ wanted.keys())
-    if odd:
-        raise CheckpointError(f"{problem}: {odd[0]} is {'missing' if odd[0] in wanted else 'one too many'}")
-    for name, tensor in wanted.items():
-        if tensor.shape != found[name].shape:
-            raise CheckpointError(f"{problem}: {name} is {tuple(found[name].shape)}, expected {tuple(tensor.shape)}")
 
 
 def starting_with(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
