@@ -456,8 +456,10 @@ exercise(
         "the factor is for the old sums, not for the new chunk": _streamed(add=lambda old, f, new: (old + new) * f),
         "the largest score so far starts at a number such as 0, so that exp gives nothing but 0 where all scores "
         "are far below; start at -inf": _streamed(first=lambda z, *_: 0 * z[:, :1]),
-        "the first chunk's largest score is kept; exp overflows": _kept(lambda z, q, k, size: _top(z[:, :size])),
-        "the newest chunk may be far lower: exp(old - new) overflows": _streamed(largest=lambda old, z: _top(z)),
+        "a largest score stays that of the first chunk; exp overflows": _kept(
+            lambda z, q, k, size: _top(z[:, :size])
+        ),
+        "the newest chunk's maximum is taken; exp(old - new) overflows": _streamed(largest=lambda old, z: _top(z)),
         "the division by the sum of the exponentials is missing at the end": _streamed(last=lambda out, total: out),
         "the output is divided in each round; divide once, at the end": _streamed(
             each=torch.div, last=lambda out, _: out
@@ -471,7 +473,7 @@ exercise(
         "the last chunk is left out: let the range end at len(k)": _streamed(stop=lambda S, n: S - n),
         "exp overflows for large scores: subtract the largest score seen so far": _kept(lambda z, *_: 0 * z[:, :1]),
         "a bound such as |q| · max |k| is subtracted; far below it, exp gives nothing but 0: subtract the largest "
-        "one": _kept(lambda z, q, k, size: (q.norm(dim=1) * k.norm(dim=1).max() / math.sqrt(q.shape[1]))[:, None]),
+        "score": _kept(lambda z, q, k, size: (q.norm(dim=1) * k.norm(dim=1).max() / math.sqrt(q.shape[1]))[:, None]),
         "the scores are not divided by √d": _streamed(scale=lambda d: 1.0),
         "the scores are multiplied by √d; divide by it": _streamed(scale=lambda d: 1 / math.sqrt(d)),
         "the scores are divided by d; √d is the standard deviation of a sum of d terms": _streamed(scale=float),
