@@ -376,6 +376,8 @@ exercise(
             weigh=lambda z: z.softmax(dim=0)
         ),
         "there is no softmax; the scores are used as weights as they are": _additive(weigh=lambda z: z),
+        "the scores are divided by their number; a softmax is missing": _additive(weigh=lambda z: z / z.shape[-1]),
+        "a softmax of the hidden numbers is taken": _additive(lambda p: tanh(p).softmax(dim=-1)),
         "the exponentials are not divided by their sum": _additive(weigh=torch.exp),
         "the weights are sigmoids; those of a softmax sum to one": _additive(weigh=sigmoid),
         "query n meets key n only; every query meets every key, so the sum needs "
@@ -389,6 +391,7 @@ exercise(
         "the scores are divided by √Dq": lambda q, k, v, W, U, w: _additive()(q, k, v, W, U, w / q.size(2) ** 0.5),
         "the scores are divided by √Dk": lambda q, k, v, W, U, w: _additive()(q, k, v, W, U, w / k.size(2) ** 0.5),
         "`w` is not used: the hidden numbers are added up as they are": _additive(score=lambda p, w: p.sum(dim=-1)),
+        "`w` is not used, and the hidden numbers are averaged": _additive(score=lambda p, w: p.mean(dim=-1)),
         "the hidden numbers are averaged; w · tanh(…) is a sum": _additive(score=lambda p, w: (p * w).mean(dim=-1)),
         "a tanh is taken of query and key apart; add first, then take one tanh of the sum": _additive(
             lambda p: p, pair=lambda q, k: tanh(q)[:, :, None] + tanh(k)[:, None]
