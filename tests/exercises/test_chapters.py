@@ -775,8 +775,7 @@ def test_wrong_parameter_lists(answer, text, line):
         ("1.4", lambda x, h, W, U, b, c: gru_with_sliced_gates(x, h, W, U, b, c)[0], None),
         ("1.5", lambda a, b, max_norm: clip_as_torch_does(a, b, max_norm)[0], "expected a pair of tensors"),
         ("1.5", lambda a, b, max_norm: (a / 2, b / 2), None),
-        ("1.6", lambda *args: additive_with_loops(*args).detach(), "no gradient flows back to `q`"),
-        ("1.6", lambda q, k, v, W, U, w: scores_by_einsum(q, k, W, U, w).softmax(dim=-1), None),
+        ("1.6", lambda q, k, v, W, U, w: scores_by_einsum(q, k, W, U, w).softmax(dim=-1), "these are the weights"),
         ("2.1", lambda *args: fused_attention(*args).squeeze(0), "wrong for a batch of one (B = 1) only"),
         ("2.1", lambda *args: fused_attention(*args)[:1], "right for a batch of one (B = 1) only"),
         (

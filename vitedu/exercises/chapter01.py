@@ -92,8 +92,8 @@ exercise(
         "N is divided by k; a window of k places reaches k - 1 places further back": _layers(lambda N, k: -(-N // k)),
         "N is divided by k and rounded down": _layers(lambda N, k: N // k),
         "N is divided by k - 1 and rounded down": _layers(lambda N, k: N // (k - 1)),
-        "a layer adds k - 1 items, not k": _layers(lambda N, k: -(-(N - 1) // k)),
-        "a layer adds k - 1 items, not 1": _layers(lambda N, k: N - 1),
+        "without dilation a layer adds k - 1 items, not k": _layers(lambda N, k: -(-(N - 1) // k)),
+        "without dilation a layer adds k - 1 items, not 1": _layers(lambda N, k: N - 1),
         "the first and the last of N places are N - 1 apart, not N; or 1 is added where "
         "k - 1 divides N - 1 exactly": _layers(lambda N, k: -(-N // (k - 1))),
         "the first window is left out of the count; at the start an output has seen 1 item, not k": _layers(
@@ -109,7 +109,7 @@ exercise(
         "the logarithm is rounded down; with a layer less the ends do not meet, so round up": _layers(
             gaps=lambda N, k: int(math.log(N, k) + 1e-9)
         ),
-        "`round` also rounds down; a layer less, and the ends do not meet": _layers(
+        "`round` may round down; with a layer less the ends do not meet": _layers(
             lambda N, k: round((N - 1) / (k - 1)), lambda N, k: round(math.log(N, k))
         ),
         "the logarithm has base 2; each dilated layer multiplies the reach by k, so the base is k": _layers(
@@ -236,7 +236,7 @@ exercise(
         "the gates r and z have no sigmoid; a gate is a share from 0 to 1": _gru(gate=lambda inside: inside),
         "the bias c is left out": lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, b, 0 * c),
         "the bias b is left out": lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, 0 * b, c),
-        "b and c are swapped": lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, c, b),
+        "b and c are swapped: b belongs to x, c to h": lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, c, b),
         "c is added twice": lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U, b + c, c),
         "both biases are left out": lambda x, h, W, U, b, c: torch.gru_cell(x, h, W, U),
         "c is added outside the bracket; r multiplies U h + c, the bias included": _gru(
@@ -309,8 +309,8 @@ exercise(
         ),
         "the norm is that of grad_U alone; both gradients count": _cut(lambda a, b: a.norm()),
         "the norm is that of grad_b alone; both gradients count": _cut(lambda a, b: b.norm()),
-        "the larger of the two norms is taken": _cut(lambda a, b: torch.maximum(a.norm(), b.norm())),
-        "the mean of the two norms is taken": _cut(lambda a, b: (a.norm() + b.norm()) / 2),
+        "the larger of the two norms is taken; both count": _cut(lambda a, b: torch.maximum(a.norm(), b.norm())),
+        "the mean of the two norms is taken; their squares add up": _cut(lambda a, b: (a.norm() + b.norm()) / 2),
         "this is a root mean square": _cut(lambda a, b: torch.cat([a.flatten(), b.flatten()]).square().mean().sqrt()),
         "the largest number is taken for the norm; take the root of the sum of squares": _cut(
             lambda a, b: torch.maximum(a.abs().max(), b.abs().max())
@@ -324,7 +324,7 @@ exercise(
         "each norm is compared with max_norm by itself; together they can be too long when neither is": _cut(
             too_long=lambda _, m, a, b: a.norm() > m or b.norm() > m
         ),
-        "clipped only if both are too long": _cut(too_long=lambda _, m, a, b: a.norm() > m and b.norm() > m),
+        "scaled only if each norm is above max_norm": _cut(too_long=lambda _, m, a, b: a.norm() > m and b.norm() > m),
         "only grad_U is scaled; that turns the direction of the step": lambda a, b, m: (_cut()(a, b, m)[0], b),
         "the two are returned in the wrong order": lambda *args: _cut()(*args)[::-1],
         "the short gradient is stretched, and the long one kept": _cut(too_long=lambda norm, m, *_: norm < m),
@@ -376,6 +376,8 @@ exercise(
             weigh=lambda z: z.softmax(dim=0)
         ),
         "there is no softmax; the scores are used as weights as they are": _additive(weigh=lambda z: z),
+        "the scores are divided by their number; a softmax is missing": _additive(weigh=lambda z: z / z.shape[-1]),
+        "a softmax of the hidden numbers is taken": _additive(lambda p: tanh(p).softmax(dim=-1)),
         "the exponentials are not divided by their sum": _additive(weigh=torch.exp),
         "the weights are sigmoids; those of a softmax sum to one": _additive(weigh=sigmoid),
         "query n meets key n only; every query meets every key, so the sum needs "
@@ -389,6 +391,7 @@ exercise(
         "the scores are divided by √Dq": lambda q, k, v, W, U, w: _additive()(q, k, v, W, U, w / q.size(2) ** 0.5),
         "the scores are divided by √Dk": lambda q, k, v, W, U, w: _additive()(q, k, v, W, U, w / k.size(2) ** 0.5),
         "`w` is not used: the hidden numbers are added up as they are": _additive(score=lambda p, w: p.sum(dim=-1)),
+        "`w` is not used, and the hidden numbers are averaged": _additive(score=lambda p, w: p.mean(dim=-1)),
         "the hidden numbers are averaged; w · tanh(…) is a sum": _additive(score=lambda p, w: (p * w).mean(dim=-1)),
         "a tanh is taken of query and key apart; add first, then take one tanh of the sum": _additive(
             lambda p: p, pair=lambda q, k: tanh(q)[:, :, None] + tanh(k)[:, None]

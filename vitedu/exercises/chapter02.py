@@ -305,6 +305,8 @@ exercise(
         "the scores are divided by √Dk; additive ones are not": lambda q, k, *W: _pairs()(q, k, *W) / k.size(2) ** 0.5,
         "the curve is a sigmoid; the equation has tanh": _pairs(lambda p, w: sigmoid(p) @ w),
         "the curve is a ReLU; the equation has tanh": _pairs(lambda p, w: relu(p) @ w),
+        "a softmax of the hidden numbers is taken": _pairs(lambda p, w: tanh(p).softmax(dim=-1) @ w),
+        "a sigmoid is taken of the scores; they are weighed later": _pairs(lambda p, w: sigmoid(tanh(p) @ w)),
         "W and U are swapped: W belongs to the query": lambda q, k, W, U, w: _pairs()(q, k, U, W, w),
         "query n meets key n only; all pairs are (B, N, S, hidden)": lambda q, k, W, U, w: tanh(q @ W.T + k @ U.T) @ w,
     },
@@ -456,12 +458,10 @@ exercise(
         "the factor is for the old sums, not for the new chunk": _streamed(add=lambda old, f, new: (old + new) * f),
         "the largest score so far starts at a number such as 0, so that exp gives nothing but 0 where all scores "
         "are far below; start at -inf": _streamed(first=lambda z, *_: 0 * z[:, :1]),
-        "the first chunk's largest score is kept; exp overflows": _kept(lambda z, q, k, size: _top(z[:, :size])),
-        "the newest chunk may be far lower: exp(old - new) overflows": _streamed(largest=lambda old, z: _top(z)),
+        "a largest score stays that of the first chunk; exp overflows": _kept(lambda z, q, k, size: _top(z[:, :size])),
+        "the newest chunk's maximum is taken; exp(old - new) overflows": _streamed(largest=lambda old, z: _top(z)),
         "the division by the sum of the exponentials is missing at the end": _streamed(last=lambda out, total: out),
-        "the output is divided in each round; divide once, at the end": _streamed(
-            each=torch.div, last=lambda out, _: out
-        ),
+        "the output is divided in each round, not once": _streamed(each=torch.div, last=lambda out, _: out),
         "one maximum is taken over all queries; each query needs its own, or the rows far below it vanish": _streamed(
             largest=lambda old, z: torch.maximum(old, z.max())
         ),
@@ -471,7 +471,7 @@ exercise(
         "the last chunk is left out: let the range end at len(k)": _streamed(stop=lambda S, n: S - n),
         "exp overflows for large scores: subtract the largest score seen so far": _kept(lambda z, *_: 0 * z[:, :1]),
         "a bound such as |q| · max |k| is subtracted; far below it, exp gives nothing but 0: subtract the largest "
-        "one": _kept(lambda z, q, k, size: (q.norm(dim=1) * k.norm(dim=1).max() / math.sqrt(q.shape[1]))[:, None]),
+        "score": _kept(lambda z, q, k, size: (q.norm(dim=1) * k.norm(dim=1).max() / math.sqrt(q.shape[1]))[:, None]),
         "the scores are not divided by √d": _streamed(scale=lambda d: 1.0),
         "the scores are multiplied by √d; divide by it": _streamed(scale=lambda d: 1 / math.sqrt(d)),
         "the scores are divided by d; √d is the standard deviation of a sum of d terms": _streamed(scale=float),
