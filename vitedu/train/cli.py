@@ -1,6 +1,7 @@
 """The command line of `python -m vitedu.train`: start a run, resume it, and measure it once on the test split."""
 
 import argparse
+import errno
 import math
 import sys
 import tarfile
@@ -44,6 +45,15 @@ FROM_DATA = {"image_size", "in_channels", "num_classes", "augment"}  # read off 
 DEFAULTS = {"out": None, "root": None, "image_size": None, "preset": "tiny", "model": "vit", "train_on_val": False}
 # What may go wrong with a disk, an archive or a picture; the rest would be a fault of this program.
 OUTSIDE = (OSError, EOFError, UnicodeError, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+REMEDIES = {
+    errno.ENOSPC: "free some space on that disk; what was saved before is whole",
+    errno.EACCES: "let this user read and write there, or choose another folder",
+    errno.EROFS: "choose a folder on a disk that can be written",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EEXIST: "a file stands where a folder is meant; choose another name",
+    errno.ENOTDIR: "a file stands where a folder is meant; choose another name",
+}
 
 
 class Renamed(argparse.Action):
@@ -218,6 +228,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, TypeError, CheckpointError, datasets.DatasetUnavailable) as error:
         return stop(str(error), 2)
     except TrainingDiverged as error:
+        if out := getattr(args, "resume", args.out):
+            write_json(out / RESULT_FILE, {"stopped": str(error)})
         return stop(str(error), 1)
     except OUTSIDE as error:
         return stop(outside_problem(error, args), 2)
@@ -229,7 +241,7 @@ def outside_problem(error: Exception, args: argparse.Namespace) -> str:
     what = error.strerror if isinstance(error, OSError) and error.strerror else f"{type(error).__name__}: {error}"
     names = [str(name) for name in (getattr(error, "filename", None), getattr(error, "filename2", None)) if name]
     where = " -> ".join(names) or str(getattr(args, "data", "") or getattr(args, "resume", "") or args.out)
-    return f"{where}: {what}; see that it is there and whole, may be read or written, and that the disk has room"
+    return f"{where}: {what}; {REMEDIES.get(getattr(error, 'errno', None), 'see that it is there, whole, and may be read')}"
 
 
 def stop(text: str, status: int) -> int:
