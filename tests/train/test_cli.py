@@ -18,7 +18,8 @@ from safetensors.torch import load_file
 from vitedu.data import load
 from vitedu.models.table import CLASSIFIERS, MODELS
 from vitedu.train.checkpoint import STATE_FILE, load_checkpoint, read_state
-from vitedu.train.cli import main, new_run, parse
+from vitedu.train.cli import main, new_run
+from vitedu.train.options import parse
 from vitedu.train.recipes import RECIPES
 from vitedu.train.run import RESULT_FILE, build_model, configs, read_run
 from vitedu.vit import ViT
