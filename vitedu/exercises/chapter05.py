@@ -11,9 +11,8 @@ from vitedu.exercises import compare
 from vitedu.exercises.exercise import Answer, Case, distinct, exercise, image_case, image_traits, on, refusing
 from vitedu.patch import patch_grid, unpatchify
 
+
 # 5.1 -----------------------------------------------------------------------------------------------------------------
-
-
 def _floored(H: int, W: int, P: int) -> int:
     return (H // P) * (W // P)
 
@@ -51,8 +50,6 @@ exercise(
 
 
 # 5.2 -----------------------------------------------------------------------------------------------------------------
-
-
 def _token_case(batch: int, channels: int, height: int, width: int, patch: int, dtype=torch.float32, **options) -> Case:
     tokens = distinct(batch, _floored(height, width, patch), channels * patch * patch, dtype=dtype)
     return Case((tokens, patch, height, width), traits=image_traits(batch, channels, height, width), **options)
@@ -114,8 +111,6 @@ exercise(
 
 
 # 5.3 -----------------------------------------------------------------------------------------------------------------
-
-
 def _box(row: int, column: int, P: int) -> tuple[int, ...]:
     return row * P, column * P, (row + 1) * P, (column + 1) * P
 
@@ -169,8 +164,6 @@ exercise(
 
 
 # 5.4 -----------------------------------------------------------------------------------------------------------------
-
-
 def _padded(amounts, mode: str = "constant") -> Answer:
     """Pad by `amounts(missing_height, missing_width, H, W, P)`, in F.pad's order: left, right, top, bottom."""
 
@@ -231,8 +224,6 @@ exercise(
 
 
 # 5.5 -----------------------------------------------------------------------------------------------------------------
-
-
 def _overlapping(images: Tensor, patch: int, stride: int) -> Tensor:
     return F.unfold(images, patch, stride=stride).transpose(1, 2)
 

@@ -12,17 +12,20 @@ Grid = tuple[int, int]
 
 
 # 6.1 -----------------------------------------------------------------------------------------------------------------
-
-
 def _embedding_parameters(height: int, width: int, channels: int, patch: int, dim: int) -> int:
     """E, its bias, the class token, and a learned position for each of the 1 + N tokens."""
     tokens = (height // patch) * (width // patch)
     return channels * patch**2 * dim + dim + dim + (1 + tokens) * dim
 
 
-def _counted(terms) -> Answer:
-    """The sum of `terms(N, C, P, D)`."""
-    return lambda H, W, C, P, D: sum(terms((H // P) * (W // P), C, P, D))
+def _count(total) -> Answer:
+    """`total(N, C, P, D)`."""
+    return lambda H, W, C, P, D: total((H // P) * (W // P), C, P, D)
+
+
+def _more(by) -> Answer:
+    """`by(N, C, P, D)` numbers more than the right count."""
+    return lambda H, W, C, P, D: _embedding_parameters(H, W, C, P, D) + by((H // P) * (W // P), C, P, D)
 
 
 exercise(
@@ -34,51 +37,45 @@ exercise(
     difference=compare.integers,
     mistakes={
         "D numbers are missing: count E, its bias, the class token, and a position for the class token as well": (
-            _counted(lambda N, C, P, D: (C * P * P * D, D, (1 + N) * D))
+            _more(lambda N, C, P, D: -D)
         ),
         "2·D numbers are missing: of the bias, the class token and its position you have only one": (
-            _counted(lambda N, C, P, D: (C * P * P * D, (1 + N) * D))
+            _more(lambda N, C, P, D: -2 * D)
         ),
-        "3·D numbers are missing: the bias, the class token, and its position": (
-            _counted(lambda N, C, P, D: (C * P * P * D, N * D))
-        ),
+        "3·D numbers are missing: the bias, the class token, and its position": _more(lambda N, C, P, D: -3 * D),
         "this is E alone; its bias, the class token and the positions are learned as well": (
-            _counted(lambda N, C, P, D: (C * P * P * D,))
+            _count(lambda N, C, P, D: C * P * P * D)
         ),
         "this is E with its bias; the class token and the positions are learned as well": (
-            _counted(lambda N, C, P, D: (C * P * P * D, D))
+            _count(lambda N, C, P, D: (C * P * P + 1) * D)
         ),
         "these are the positions alone; E, its bias and the class token are learned as well": (
-            _counted(lambda N, C, P, D: ((1 + N) * D,))
+            _count(lambda N, C, P, D: (1 + N) * D)
         ),
         "D numbers are too many: there is one bias, one class token, and one position for each of 1 + N tokens": (
-            _counted(lambda N, C, P, D: (C * P * P * D, D, D, (2 + N) * D))
+            _more(lambda N, C, P, D: D)
         ),
-        "the bias or the class token is counted as one number; each of them has D": (
-            _counted(lambda N, C, P, D: (C * P * P * D, D, 1, (1 + N) * D))
-        ),
+        "the bias or the class token is counted as one number; each of them has D": _more(lambda N, C, P, D: 1 - D),
         "three channels are taken for granted; an image may have another number": (
-            _counted(lambda N, C, P, D: (3 * P * P * D, D, D, (1 + N) * D))
+            _more(lambda N, C, P, D: (3 - C) * P * P * D)
         ),
         "E is counted with a row for each number of the picture; it has one for each number of a patch": (
-            _counted(lambda N, C, P, D: (C * N * P * P * D, D, D, (1 + N) * D))
+            _more(lambda N, C, P, D: (N - 1) * C * P * P * D)
         ),
         "HW is divided by P once; a patch takes P rows and P columns, P·P pixels": (
             lambda H, W, C, P, D: C * P * P * D + 2 * D + (1 + H * W // P) * D
         ),
         "there is one E for all patches, not one for each; do not multiply it by N": (
-            _counted(lambda N, C, P, D: (N * (C * P * P * D + D), D, (1 + N) * D))
+            _more(lambda N, C, P, D: (N - 1) * (C * P * P + 1) * D)
         ),
-        "the channels are left out of E: a patch has C·P·P numbers": (
-            _counted(lambda N, C, P, D: (P * P * D, D, D, (1 + N) * D))
-        ),
-        "a patch has P·P pixels, not P; E has C·P·P rows": _counted(lambda N, C, P, D: (C * P * D, D, D, (1 + N) * D)),
+        "the channels are left out of E: a patch has C·P·P numbers": _more(lambda N, C, P, D: (1 - C) * P * P * D),
+        "a patch has P·P pixels, not P; E has C·P·P rows": _more(lambda N, C, P, D: C * P * D - C * P * P * D),
         "the positions have length C·P·P here; they are added after the projection, so they have length D": (
-            _counted(lambda N, C, P, D: (C * P * P * D, D, D, (1 + N) * C * P * P))
+            _more(lambda N, C, P, D: (1 + N) * (C * P * P - D))
         ),
-        "a position is D numbers, not one number": _counted(lambda N, C, P, D: (C * P * P * D, D, D, 1 + N)),
+        "a position is D numbers, not one number": _more(lambda N, C, P, D: (1 + N) * (1 - D)),
         "a bias for each number that enters; it is added to each number that leaves, so it has length D": (
-            _counted(lambda N, C, P, D: (C * P * P * D, C * P * P, D, (1 + N) * D))
+            _more(lambda N, C, P, D: C * P * P - D)
         ),
         "the height stands for both sides; an image need not be square": (
             lambda H, W, C, P, D: _embedding_parameters(H, H, C, P, D)
@@ -88,7 +85,6 @@ exercise(
 
 
 # 6.2 -----------------------------------------------------------------------------------------------------------------
-
 exercise(
     "6.2",
     reference=lambda weight: weight.flatten(1).T,
@@ -131,8 +127,6 @@ exercise(
 
 
 # 6.3 -----------------------------------------------------------------------------------------------------------------
-
-
 def _sequence_case(batch: int, count: int, dim: int, dtype=torch.float32, **options) -> Case:
     parts = distinct(batch * count + 1 + count + 1, dim, dtype=dtype)
     tokens, cls, positions = parts.split([batch * count, 1, 1 + count])
@@ -156,42 +150,38 @@ exercise(
     ],
     mistakes={
         "the class token stands last; it is token 0, before the patches": (
-            lambda tokens, cls, table: _joined(tokens, cls).roll(-1, 1) + table
+            lambda z, cls, E_pos: _joined(z, cls).roll(-1, 1) + E_pos
         ),
         "the class token is last, with the position of the class token: both belong in front": (
-            lambda tokens, cls, table: (_joined(tokens, cls) + table).roll(-1, 1)
+            lambda z, cls, E_pos: (_joined(z, cls) + E_pos).roll(-1, 1)
         ),
         "the class token gets no position; row 0 of the table is its own": (
-            lambda tokens, cls, table: _joined(tokens + table[1:], cls)
+            lambda z, cls, E_pos: _joined(z + E_pos[1:], cls)
         ),
         "the patches get rows 0 to N - 1 and the class token none; row 0 belongs to the class token": (
-            lambda tokens, cls, table: _joined(tokens + table[:-1], cls)
+            lambda z, cls, E_pos: _joined(z + E_pos[:-1], cls)
         ),
-        "the positions are missing": lambda tokens, cls, table: _joined(tokens, cls),
+        "the positions are missing": lambda z, cls, E_pos: _joined(z, cls),
         "only the class token gets its position; every token has a row of the table": (
-            lambda tokens, cls, table: _joined(tokens, cls + table[0])
+            lambda z, cls, E_pos: _joined(z, cls + E_pos[0])
         ),
         "row 0 holds its position alone; the numbers of the class token are missing from it": (
-            lambda tokens, cls, table: _joined(tokens, 0 * cls) + table
+            lambda z, cls, E_pos: _joined(z, 0 * cls) + E_pos
         ),
         "the class token is added to every patch; it is a token of its own, joined with `torch.cat`": (
-            lambda tokens, cls, table: tokens + cls + table[1:]
+            lambda z, cls, E_pos: z + cls + E_pos[1:]
         ),
-        "the class token is missing: N tokens instead of 1 + N": lambda tokens, cls, table: tokens + table[1:],
+        "the class token is missing: N tokens instead of 1 + N": lambda z, cls, E_pos: z + E_pos[1:],
         "the positions are appended to the tokens; they are added, and the width stays D": (
-            lambda tokens, cls, table: torch.cat([_joined(tokens, cls), table.expand(len(tokens), -1, -1)], dim=2)
+            lambda z, cls, E_pos: torch.cat([_joined(z, cls), E_pos.expand(len(z), -1, -1)], dim=2)
         ),
-        "the positions are multiplied in; they are added": lambda tokens, cls, table: _joined(tokens, cls) * table,
-        "the position is added to the tokens twice": (
-            lambda tokens, cls, table: _joined(tokens + table[1:], cls) + table
-        ),
+        "the positions are multiplied in; they are added": lambda z, cls, E_pos: _joined(z, cls) * E_pos,
+        "the position is added to the tokens twice": lambda z, cls, E_pos: _joined(z + E_pos[1:], cls) + E_pos,
     },
 )
 
 
 # 6.4 -----------------------------------------------------------------------------------------------------------------
-
-
 def _axis_case(down: int, across: int, half: int, dtype=torch.float32, **options) -> Case:
     both = distinct(down + across, half, dtype=dtype)
     return Case((both[:down], both[down:]), **options)
@@ -248,8 +238,6 @@ exercise(
 
 
 # 6.5 -----------------------------------------------------------------------------------------------------------------
-
-
 def _table_case(old: Grid, new: Grid, dim: int, dtype=torch.float32, **options) -> Case:
     return Case((distinct(1 + old[0] * old[1], dim, dtype=dtype), old, new), **options)
 

@@ -25,8 +25,6 @@ def _traits(batch: int) -> tuple[str, ...]:
 
 
 # 7.1 -----------------------------------------------------------------------------------------------------------------
-
-
 def _rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(B, N, D), (D,) -> (B, N, D): each token over the root of its mean square, times the gain."""
     return gain * x / (_mean_square(x) + eps).sqrt()
@@ -68,19 +66,19 @@ exercise(
         ),
         "the numbers are divided by their spread around the mean (`var` or `std` subtract it first); RMSNorm takes "
         "the mean of the squares themselves": (
-            _over(lambda x, eps: (x.var(dim=-1, keepdim=True, correction=0) + eps).sqrt())
+            _over(lambda x, eps: (x.var(-1, keepdim=True, correction=0) + eps).sqrt())
         ),
         "the numbers are divided by `std`, which subtracts the mean, divides by D - 1, and knows no eps": (
-            _over(lambda x, eps: x.std(dim=-1, keepdim=True))
+            _over(lambda x, eps: x.std(-1, keepdim=True))
         ),
         "the squares are added up; take their mean, or the result shrinks as D grows": (
-            _over(lambda x, eps: (x.square().sum(dim=-1, keepdim=True) + eps).sqrt())
+            _over(lambda x, eps: (x.square().sum(-1, True) + eps).sqrt())
         ),
         "the tokens are brought to length 1 (`norm` adds the squares up); divide by the root of their mean square": (
             _over(lambda x, eps: x.norm(dim=-1, keepdim=True))
         ),
         "`var` subtracts the mean first, and divides by D - 1; RMSNorm takes the mean of the squares themselves": (
-            _over(lambda x, eps: (x.var(dim=-1, keepdim=True) + eps).sqrt())
+            _over(lambda x, eps: (x.var(-1, keepdim=True) + eps).sqrt())
         ),
         "`keepdim=True` is missing: the mean square has shape (B, N) and does not line up with (B, N, D)": (
             _over(lambda x, eps: (x.square().mean(dim=-1) + eps).sqrt())
@@ -101,16 +99,16 @@ exercise(
         "eps is left out, so a token of zeros becomes nan": _over(lambda x, eps: _mean_square(x).sqrt()),
         "the gain is left out": lambda x, gain, eps: _rms_norm(x, torch.ones_like(gain), eps),
         "the mean of the numbers is squared; square first, then take the mean": (
-            _over(lambda x, eps: (x.mean(dim=-1, keepdim=True).square() + eps).sqrt())
+            _over(lambda x, eps: (x.mean(-1, True).square() + eps).sqrt())
         ),
         "the mean is subtracted above the line; RMSNorm leaves it in": (
-            lambda x, gain, eps: gain * (x - x.mean(dim=-1, keepdim=True)) / (_mean_square(x) + eps).sqrt()
+            lambda x, gain, eps: gain * (x - x.mean(-1, True)) / (_mean_square(x) + eps).sqrt()
         ),
         "the numbers are divided by `std`, which subtracts the mean first and knows no eps": (
-            _over(lambda x, eps: x.std(dim=-1, keepdim=True, correction=0))
+            _over(lambda x, eps: x.std(-1, keepdim=True, correction=0))
         ),
         "`std` subtracts the mean first, and eps stands outside the root; take √(mean square + eps)": (
-            _over(lambda x, eps: x.std(dim=-1, keepdim=True) + eps)
+            _over(lambda x, eps: x.std(-1, keepdim=True) + eps)
         ),
         "eps is fixed at 1e-6; use the argument `eps`": lambda x, gain, eps: _rms_norm(x, gain, 1e-6),
         "the tokens are divided by the gain; multiply by it": lambda x, gain, eps: _rms_norm(x, 1 / gain, eps),
@@ -119,8 +117,6 @@ exercise(
 
 
 # 7.2 -----------------------------------------------------------------------------------------------------------------
-
-
 def _phi(x: Tensor) -> Tensor:
     """The standard normal density."""
     return torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
@@ -177,8 +173,6 @@ exercise(
 
 
 # 7.3 -----------------------------------------------------------------------------------------------------------------
-
-
 def _linear(D: int, hidden: int) -> int:
     return 4 * D * D + 2 * D * hidden
 
@@ -254,8 +248,6 @@ exercise(
 
 
 # 7.4 -----------------------------------------------------------------------------------------------------------------
-
-
 def _add_branch(x: Tensor, branch: Tensor, keep: Tensor, rate: float, training: bool) -> Tensor:
     """x (B, N, D) + branch (B, N, D), with stochastic depth; keep (B,) says which images keep their branch."""
     return x + branch * keep[:, None, None] / (1 - rate) if training else x + branch
@@ -300,28 +292,28 @@ exercise(
     ],
     mistakes={
         "the images that keep their branch are not scaled up; divide the branch by 1 - rate": (
-            _training(lambda x, b, keep, rate: x + b * keep)
+            _training(lambda x, b, k, r: x + b * k)
         ),
         "the branch is never dropped in training; where `keep` is False an image gets x alone": (
-            _training(lambda x, b, keep, rate: x + b)
+            _training(lambda x, b, k, r: x + b)
         ),
         "the skip connection is dropped with the branch, and nothing is scaled; an image without its branch is x": (
-            _training(lambda x, b, keep, rate: (x + b) * keep)
+            _training(lambda x, b, k, r: (x + b) * k)
         ),
         "the branch is multiplied by 1 - rate in training; divide, so that the mean over the tosses stays": (
-            _training(lambda x, b, keep, rate: x + b * keep * (1 - rate))
+            _training(lambda x, b, k, r: x + b * k * (1 - r))
         ),
         "the branch is divided by the rate; the share of images that keep it is 1 - rate": (
-            _training(lambda x, b, keep, rate: x + b * keep / rate)
+            _training(lambda x, b, k, r: x + b * k / r)
         ),
         "the skip connection is dropped and scaled too; only the branch should be": (
-            _training(lambda x, b, keep, rate: (x + b) * keep / (1 - rate))
+            _training(lambda x, b, k, r: (x + b) * k / (1 - r))
         ),
         "the skip connection is dropped too: an image without its branch is x, not zeros": (
-            _training(lambda x, b, keep, rate: (x + b / (1 - rate)) * keep)
+            _training(lambda x, b, k, r: (x + b / (1 - r)) * k)
         ),
         "the toss is the wrong way round: True means that the image keeps its branch": (
-            _training(lambda x, b, keep, rate: x + b * ~keep / (1 - rate))
+            _training(lambda x, b, k, r: x + b * ~k / (1 - r))
         ),
         "the toss is spread over the last axis, the D numbers of a token; give it two axes of length 1, (B, 1, 1)": (
             lambda x, b, keep, rate, training: x + b * keep / (1 - rate) if training else x + b
@@ -330,20 +322,20 @@ exercise(
             lambda x, b, keep, rate, training: x + b * keep[:, None] / (1 - rate) if training else x + b
         ),
         "the first toss decides for the whole batch; each image has its own": (
-            _training(lambda x, b, keep, rate: x + b * keep[0] / (1 - rate))
+            _training(lambda x, b, k, r: x + b * k[0] / (1 - r))
         ),
         "the branch is dropped in evaluation too; there every image takes it, unscaled": (
-            _evaluation(lambda x, b, keep, rate: x + b * keep / (1 - rate))
+            _evaluation(lambda x, b, k, r: x + b * k / (1 - r))
         ),
         "the branch is scaled in evaluation; dividing by 1 - rate in training has done that already": (
-            _evaluation(lambda x, b, keep, rate: x + b * (1 - rate))
+            _evaluation(lambda x, b, k, r: x + b * (1 - r))
         ),
         "the branch is divided by 1 - rate in evaluation too; there nothing is dropped, so nothing is scaled": (
-            _evaluation(lambda x, b, keep, rate: x + b / (1 - rate))
+            _evaluation(lambda x, b, k, r: x + b / (1 - r))
         ),
         "in evaluation the branch is left out; there every image takes it": _evaluation(lambda x, *_: x),
         "x is scaled up with the branch; divide the branch alone by 1 - rate": (
-            _training(lambda x, b, keep, rate: (x + b * keep) / (1 - rate))
+            _training(lambda x, b, k, r: (x + b * k) / (1 - r))
         ),
         "this is the form of the original paper, scaled in evaluation; here the branch is divided by 1 - rate in "
         "training, and in evaluation it is taken as it is": (
@@ -356,8 +348,6 @@ exercise(
 
 
 # 7.5 -----------------------------------------------------------------------------------------------------------------
-
-
 def _fill(module: nn.Module, seed: int) -> nn.Module:
     """Every parameter at random, gains and biases too, so that none can be left out unnoticed."""
     generator = torch.Generator().manual_seed(seed)
@@ -392,52 +382,43 @@ exercise(
             _in_line
         ),
         "attention reads the tokens after the MLP; here both branches read the same tokens": (
-            lambda x, norm, attention, mlp: _in_line(x, norm, mlp, attention)
+            lambda z, LN, MSA, MLP: _in_line(z, LN, MLP, MSA)
         ),
         "the skip connection starts from the normalised tokens; it has to carry x itself": (
-            lambda x, norm, attention, mlp: norm(x) + attention(norm(x)) + mlp(norm(x))
+            lambda z, LN, MSA, MLP: LN(z) + MSA(LN(z)) + MLP(LN(z))
         ),
-        "there is no skip connection: add x": lambda x, norm, attention, mlp: attention(norm(x)) + mlp(norm(x)),
-        "x is added twice, once with each branch": (
-            lambda x, norm, attention, mlp: x + attention(norm(x)) + x + mlp(norm(x))
-        ),
-        "the branches read x as it is; the LayerNorm stands before them": (
-            lambda x, norm, attention, mlp: x + attention(x) + mlp(x)
-        ),
+        "there is no skip connection: add x": lambda z, LN, MSA, MLP: MSA(LN(z)) + MLP(LN(z)),
+        "x is added twice, once with each branch": lambda z, LN, MSA, MLP: z + MSA(LN(z)) + z + MLP(LN(z)),
+        "the branches read x as it is; the LayerNorm stands before them": lambda z, LN, MSA, MLP: z + MSA(z) + MLP(z),
         "the MLP reads x as it is; both branches read the normalised tokens": (
-            lambda x, norm, attention, mlp: x + attention(norm(x)) + mlp(x)
+            lambda z, LN, MSA, MLP: z + MSA(LN(z)) + MLP(z)
         ),
         "attention reads x as it is; both branches read the normalised tokens": (
-            lambda x, norm, attention, mlp: x + attention(x) + mlp(norm(x))
+            lambda z, LN, MSA, MLP: z + MSA(z) + MLP(LN(z))
         ),
         "the sum is normalised, as in post-norm; here the LayerNorm stands before the branches": (
-            lambda x, norm, attention, mlp: norm(x + attention(x) + mlp(x))
+            lambda z, LN, MSA, MLP: LN(z + MSA(z) + MLP(z))
         ),
         "the branches are chained, the MLP behind attention; both read the same tokens": (
-            lambda x, norm, attention, mlp: x + mlp(attention(norm(x)))
+            lambda z, LN, MSA, MLP: z + MLP(MSA(LN(z)))
         ),
         "the outputs of the branches are normalised; the LayerNorm stands before them": (
-            lambda x, norm, attention, mlp: x + norm(attention(x)) + norm(mlp(x))
+            lambda z, LN, MSA, MLP: z + LN(MSA(z)) + LN(MLP(z))
         ),
-        "the mean of the two branches is added; add both": (
-            lambda x, norm, attention, mlp: x + (attention(norm(x)) + mlp(norm(x))) / 2
-        ),
+        "the mean of the two branches is added; add both": lambda z, LN, MSA, MLP: z + (MSA(LN(z)) + MLP(LN(z))) / 2,
         "the sum is normalised once more; it goes on as it is": (
-            lambda x, norm, attention, mlp: norm(x + attention(norm(x)) + mlp(norm(x)))
+            lambda z, LN, MSA, MLP: LN(z + MSA(LN(z)) + MLP(LN(z)))
         ),
         "the MLP reads the stream after attention, and without the LayerNorm; both branches read the same tokens": (
-            lambda x, norm, attention, mlp: x + attention(norm(x)) + mlp(x + attention(norm(x)))
+            lambda z, LN, MSA, MLP: z + MSA(LN(z)) + MLP(z + MSA(LN(z)))
         ),
-        "only the MLP is added; the branch of attention is missing": lambda x, norm, attention, mlp: x + mlp(norm(x)),
-        "only attention is added; the MLP's branch is missing": (
-            lambda x, norm, attention, mlp: x + attention(norm(x))
-        ),
+        "only the MLP is added; the branch of attention is missing": lambda z, LN, MSA, MLP: z + MLP(LN(z)),
+        "only attention is added; the MLP's branch is missing": lambda z, LN, MSA, MLP: z + MSA(LN(z)),
     },
 )
 
 
 # 7.6 -----------------------------------------------------------------------------------------------------------------
-
 State = dict[str, Tensor]
 
 
