@@ -1,6 +1,7 @@
 """The exercises of chapter 5, patch partitioning."""
 
 import math
+from itertools import starmap
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,9 @@ from torch import Tensor
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Answer, Case, distinct, exercise, image_case, image_traits, on, refusing
 from vitedu.patch import patch_grid, unpatchify
+
+RASTER = "raster order goes left to right, then down"
+ORDER = "is channel, row, column"
 
 
 # 5.1 -----------------------------------------------------------------------------------------------------------------
@@ -29,10 +33,15 @@ exercise(
     difference=compare.integers,
     mistakes={
         "HW is divided by P once; a patch covers P·P pixels": lambda H, W, P: H * W // P,
+        "`HW // P * P` divides and multiplies again; put P·P in brackets": lambda H, W, P: H * W // P * P,
         "the height stands for both sides; an image need not be square": lambda H, W, P: (H // P) ** 2,
         "the width stands for both sides; an image need not be square": lambda H, W, P: (W // P) ** 2,
         "this is P², the number of pixels in one patch, not the number of patches": lambda H, W, P: P * P,
+        "these are the numbers in one token, C·P·P, not the number of tokens": lambda H, W, P: 3 * P * P,
         "patches down and patches across are added; a grid has rows times columns": lambda H, W, P: H // P + W // P,
+        "these are the two sides of the grid; N is their product": lambda H, W, P: (H // P, W // P),
+        "these windows start at every pixel; patches do not overlap": lambda H, W, P: (H - P + 1) * (W - P + 1),
+        "the channels are counted too; one patch holds all of them": lambda H, W, P: 3 * _floored(H, W, P),
         "one too many; N counts patches only": lambda H, W, P: _floored(H, W, P) + 1,
         "`/` always gives a float in Python; `//` divides whole numbers": lambda H, W, P: (H / P) * (W / P),
         "no error is raised where a side does not divide: test both sides first, and raise the error, do not return it "
@@ -45,6 +54,16 @@ exercise(
         ),
         "only the height is tested; the width has to divide too": refusing(lambda H, W, P: H % P, _floored),
         "only the width is tested; the height has to divide too": refusing(lambda H, W, P: W % P, _floored),
+        "a ValueError is raised where both sides divide; it is due where they do not": (
+            refusing(lambda H, W, P: not (H % P or W % P), _floored)
+        ),
+        "`%` is the wrong way round: what is left over is `height % patch`": (
+            refusing(lambda H, W, P: P % H or P % W, _floored)
+        ),
+        "not being square is no reason to raise; a remainder is": refusing(lambda H, W, P: H != W, _floored),
+        "`assert` raises an AssertionError; write `raise ValueError(...)`": (
+            refusing(lambda H, W, P: H % P or W % P, _floored, AssertionError)
+        ),
     },
 )
 
@@ -55,19 +74,14 @@ def _token_case(batch: int, channels: int, height: int, width: int, patch: int, 
     return Case((tokens, patch, height, width), traits=image_traits(batch, channels, height, width), **options)
 
 
-def _rearranged(pattern: str) -> Answer:
-    return lambda tokens, P, H, W: rearrange(tokens, pattern, gh=H // P, gw=W // P, ph=P, pw=P)
+def _by(tokens: str = "b (gh gw) (c ph pw)", image: str = "b c (gh ph) (gw pw)") -> Answer:
+    return lambda x, P, H, W: rearrange(x, f"{tokens} -> {image}", gh=H // P, gw=W // P, ph=P, pw=P)
 
 
 def _square_grid(tokens: Tensor, P: int, H: int, W: int) -> Tensor:
     side = math.isqrt(tokens.shape[1])
     grid = tokens.reshape(len(tokens), side, side, -1, P, P)  # (B, H/P, W/P, C, P, P)
-    return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, side * P, side * P)
-
-
-def _patches_one_after_another(tokens: Tensor, P: int, H: int, W: int) -> Tensor:
-    grid = tokens.reshape(len(tokens), H // P, W // P, -1, P, P)
-    return grid.permute(0, 3, 1, 2, 4, 5).reshape(len(tokens), -1, H, W)
+    return grid.permute(0, 3, 1, 4, 2, 5).reshape(len(tokens), -1, H, W)
 
 
 exercise(
@@ -75,37 +89,29 @@ exercise(
     reference=lambda tokens, patch, height, width: unpatchify(tokens, patch, (height, width)),
     cases=lambda: [
         _token_case(2, 3, 4, 6, 2, gradient=True),
-        _token_case(1, 3, 8, 12, 4),
-        _token_case(2, 3, 8, 8, 4),
-        _token_case(2, 1, 8, 6, 2),
-        _token_case(3, 5, 6, 6, 3),
-        _token_case(1, 4, 3, 12, 3),
+        *starmap(_token_case, [(1, 3, 8, 12, 4), (2, 3, 8, 8, 4), (2, 1, 8, 6, 2), (3, 5, 6, 6, 3), (1, 4, 3, 12, 3)]),
         _token_case(2, 2, 6, 4, 2, torch.float64),
     ],
     mistakes={
         "`reshape` alone keeps the order of the numbers, but the rows of neighbouring patches have to interleave; "
-        "split the axes, permute, then reshape": lambda tokens, P, H, W: tokens.reshape(len(tokens), -1, H, W),
-        "the tokens fill the image column by column; raster order goes left to right, then down": (
-            _rearranged("b (gw gh) (c ph pw) -> b c (gh ph) (gw pw)")
-        ),
-        "the channel axis is taken last inside a token; the order there is channel, row, column": (
-            _rearranged("b (gh gw) (ph pw c) -> b c (gh ph) (gw pw)")
-        ),
+        "split the axes, permute, then reshape": lambda x, P, H, W: x.reshape(len(x), -1, H, W),
+        "`transpose` alone does not interleave the patches": lambda x, P, H, W: x.mT.reshape(len(x), -1, H, W),
+        f"the tokens fill the image column by column; {RASTER}": _by("b (gw gh) (c ph pw)"),
+        f"the channel axis is taken last inside a token; the order there {ORDER}": _by("b (gh gw) (ph pw c)"),
+        f"rows and columns are swapped inside each patch; the order in a token {ORDER}": _by("b (gh gw) (c pw ph)"),
         "the grid of patches is taken for square; it has H/P rows and W/P columns": _square_grid,
-        "rows and columns are swapped inside each patch; the order in a token is channel, row, column": (
-            _rearranged("b (gh gw) (c pw ph) -> b c (gh ph) (gw pw)")
-        ),
-        "the image comes out transposed, (B, C, W, H)": _rearranged("b (gh gw) (c ph pw) -> b c (gw pw) (gh ph)"),
+        "the image comes out transposed, (B, C, W, H)": _by(image="b c (gw pw) (gh ph)"),
+        "the grid is transposed in the image, and the patches are not": _by(image="b c (gw ph) (gh pw)"),
         "the channels are in place, but the patches follow one another; before the last reshape the axes are "
-        "channel, grid row, row, grid column, column": _patches_one_after_another,
+        "channel, grid row, row, grid column, column": (
+            lambda x, P, H, W: _by(image="b c (gh gw ph pw)")(x, P, H, W).unflatten(2, (H, W))
+        ),
         "the place inside the patch runs slower than the grid place; the row in the image is grid row · P + row "
-        "in the patch": _rearranged("b (gh gw) (c ph pw) -> b c (ph gh) (pw gw)"),
+        "in the patch": _by(image="b c (ph gh) (pw gw)"),
         "the axes are in the right order, but not joined; `reshape` the result to (B, C, H, W)": (
-            _rearranged("b (gh gw) (c ph pw) -> b c gh ph gw pw")
+            _by(image="b c gh ph gw pw")
         ),
-        "the channel axis of the image is last; PyTorch wants (B, C, H, W)": (
-            _rearranged("b (gh gw) (c ph pw) -> b (gh ph) (gw pw) c")
-        ),
+        "the channel axis of the image is last; PyTorch wants (B, C, H, W)": _by(image="b (gh ph) (gw pw) c"),
     },
 )
 
@@ -120,7 +126,7 @@ def _found(divide) -> Answer:
     return lambda n, W, P: _box(*divide(n, W, P), P)
 
 
-def _written(arrange) -> Answer:
+def _put(arrange) -> Answer:
     """The right box as `arrange(top, left, bottom, right, P)` writes it."""
     return lambda n, W, P: arrange(*_box(*divmod(n, W // P), P), P)
 
@@ -135,36 +141,42 @@ exercise(
         "the index is divided by W, as if a row held a token for every pixel; it holds W/P patches": (
             _found(lambda n, W, P: divmod(n, W))
         ),
+        "the column is what is left by W/P, not by W": _found(lambda n, W, P: (n // (W // P), n % W)),
+        "the column is what is left by W/P, not by P": _found(lambda n, W, P: (n // (W // P), n % P)),
+        "all tokens are put into one row; it holds W/P of them": _found(lambda n, W, P: (0, n)),
         "x comes before y, or row and column are swapped: the order is top, left, bottom, right, and the row is "
-        "index // (W/P)": _written(lambda top, left, bottom, right, P: (left, top, right, bottom)),
-        "the order is top, left, bottom, right, not top, bottom, left, right": (
-            _written(lambda top, left, bottom, right, P: (top, bottom, left, right))
-        ),
+        "index // (W/P)": _put(lambda t, l, b, r, P: (l, t, r, b)),
+        "the order is top, left, bottom, right, not top, bottom, left, right": _put(lambda t, l, b, r, P: (t, b, l, r)),
+        "this is x, y, width, height; the order is top, left, bottom, right": _put(lambda t, l, b, r, P: (l, t, P, P)),
+        "these are two pairs; return the four numbers": _put(lambda t, l, b, r, P: ((t, l), (b, r))),
+        "bottom and right are missing: top + P and left + P": _put(lambda t, l, b, r, P: (t, l)),
         "the index is counted from 1; the first token has index 0": _found(lambda n, W, P: divmod(n - 1, W // P)),
+        "rows and columns of the grid count from 0": _found(lambda n, W, P: (n // (W // P) + 1, n % (W // P) + 1)),
         "bottom and right name the last pixel inside; exclusive ends are one further, as in `image[top:bottom]`": (
-            _written(lambda top, left, bottom, right, P: (top, left, bottom - 1, right - 1))
+            _put(lambda t, l, b, r, P: (t, l, b - 1, r - 1))
         ),
         "the box is counted in patches; multiply by P to get pixels": (
-            _written(lambda top, left, bottom, right, P: (top // P, left // P, bottom // P, right // P))
+            _put(lambda t, l, b, r, P: (t // P, l // P, b // P, r // P))
         ),
-        "top is the row of the grid; multiply it by P to get pixels": (
-            _written(lambda top, left, bottom, right, P: (top // P, left, bottom, right))
-        ),
+        "row and column are not multiplied by P": _put(lambda t, l, b, r, P: (t // P, l // P, t // P + P, l // P + P)),
+        "`row + 1 * P` is row + P: brackets are missing": _put(lambda t, l, b, r, P: (t, l, t // P + P, l // P + P)),
+        "top is the row of the grid; multiply it by P to get pixels": _put(lambda t, l, b, r, P: (t // P, l, b, r)),
         "top is the row of the grid, and bottom is counted from it; multiply the row by P to get pixels": (
-            _written(lambda top, left, bottom, right, P: (top // P, left, top // P + P, right))
+            _put(lambda t, l, b, r, P: (t // P, l, t // P + P, r))
         ),
         "the last two numbers are height and width; bottom = top + P, right = left + P": (
-            _written(lambda top, left, bottom, right, P: (top, left, P, P))
+            _put(lambda t, l, b, r, P: (t, l, P, P))
         ),
         "`/` always gives a float in Python; `//` and `%` keep whole numbers": (
-            _written(lambda *sides_and_patch: tuple(float(side) for side in sides_and_patch[:4]))
+            _put(lambda *sides: tuple(map(float, sides[:4])))
         ),
+        "`index / (W/P)` keeps the fraction; `//` drops it": _found(lambda n, W, P: (n / (W // P), n % (W // P))),
     },
 )
 
 
 # 5.4 -----------------------------------------------------------------------------------------------------------------
-def _padded(amounts, mode: str = "constant") -> Answer:
+def _pad(amounts, mode: str = "constant") -> Answer:
     """Pad by `amounts(missing_height, missing_width, H, W, P)`, in F.pad's order: left, right, top, bottom."""
 
     def answer(images: Tensor, P: int) -> Tensor:
@@ -174,51 +186,63 @@ def _padded(amounts, mode: str = "constant") -> Answer:
     return answer
 
 
-def _to_a_square(h: int, w: int, H: int, W: int, P: int) -> tuple[int, int, int, int]:
-    side = max(H + h, W + w)
-    return 0, side - W, 0, side - H
-
-
 exercise(
     "5.4",
     reference=lambda images, patch: F.pad(images, (0, -images.shape[3] % patch, 0, -images.shape[2] % patch)),
     cases=lambda: [
         image_case(2, 3, 5, 6, 4, gradient=True),
-        image_case(1, 3, 7, 10, 4),
-        image_case(2, 3, 6, 6, 5),
-        image_case(2, 1, 8, 12, 4),
-        image_case(3, 5, 8, 6, 4),
-        image_case(2, 3, 4, 4, 2),
-        image_case(1, 2, 4, 7, 3, dtype=torch.float64),
+        *starmap(image_case, [(1, 3, 7, 10, 4), (2, 3, 6, 6, 5), (2, 1, 8, 12, 4), (3, 5, 8, 6, 4), (2, 3, 4, 4, 2)]),
+        image_case(1, 2, 4, 6, 3, dtype=torch.float64),  # here the height alone lacks something
     ],
     mistakes={
         "one patch too many when the side divides already; the padding should be 0 then": (
-            _padded(lambda h, w, H, W, P: (0, P - W % P, 0, P - H % P))
+            _pad(lambda h, w, H, W, P: (0, P - W % P, 0, P - H % P))
+        ),
+        "a side that divides gets a patch too many where the other does not divide": (
+            _pad(lambda h, w, H, W, P: (0, P - W % P, 0, P - H % P) if h or w else (0, 0))
+        ),
+        "the width alone decides whether to pad": _pad(lambda h, w, *_: (0, w, 0, h) if w else (0, 0)),
+        "the height alone decides whether to pad": _pad(lambda h, w, *_: (0, w, 0, h) if h else (0, 0)),
+        "the height is padded only where the width divides": _pad(lambda h, w, *_: (0, w) if w else (0, 0, 0, h)),
+        "nothing is padded unless both sides need it: `or`, not `and`": (
+            _pad(lambda h, w, *_: (0, w, 0, h) if h and w else (0, 0))
         ),
         "H % P is what is left over; what is missing is the rest up to P": (
-            _padded(lambda h, w, H, W, P: (0, W % P, 0, H % P))
+            _pad(lambda h, w, H, W, P: (0, W % P, 0, H % P))
         ),
+        "a whole patch is added; what is missing is less": _pad(lambda h, w, H, W, P: (0, w and P, 0, h and P)),
+        "these amounts are the new sides; give what is missing": _pad(lambda h, w, H, W, P: (0, W + w, 0, H + h)),
         "the amounts for height and width are swapped; `F.pad` starts with the last axis, the width": (
-            _padded(lambda h, w, *_: (0, h, 0, w))
+            _pad(lambda h, w, *_: (0, h, 0, w))
         ),
+        "what the height lacks stands for both sides": _pad(lambda h, w, *_: (0, h, 0, h)),
+        "what the width lacks stands for both sides": _pad(lambda h, w, *_: (0, w, 0, w)),
+        "`F.pad` takes left, right, top, bottom, not left, top, right, bottom": _pad(lambda h, w, *_: (0, 0, w, h)),
+        "`F.pad` takes left, right, top, bottom, not top, left, bottom, right": _pad(lambda h, w, *_: (0, 0, h, w)),
+        "two amounts are left and right of the width alone; give four": _pad(lambda h, w, *_: (h, w)),
+        "two amounts pad the width alone, at its left and right; give four": _pad(lambda h, w, *_: (w, h)),
         "the zeros are at the left and at the top; `F.pad` takes left, right, top, bottom": (
-            _padded(lambda h, w, *_: (w, 0, h, 0))
+            _pad(lambda h, w, *_: (w, 0, h, 0))
         ),
-        "each side gets the whole amount twice, left and right, top and bottom": (
-            _padded(lambda h, w, *_: (w, w, h, h))
-        ),
+        "each side gets the whole amount twice, left and right, top and bottom": _pad(lambda h, w, *_: (w, w, h, h)),
         "the zeros are shared between both ends; here they all go to the right and to the bottom": (
-            _padded(lambda h, w, *_: (w // 2, w - w // 2, h // 2, h - h // 2))
+            _pad(lambda h, w, *_: (w // 2, w - w // 2, h // 2, h - h // 2))
         ),
         "the image is cropped to a multiple of P, which throws pixels away; pad it instead": (
-            _padded(lambda h, w, H, W, P: (0, -(W % P), 0, -(H % P)))
+            _pad(lambda h, w, H, W, P: (0, -(W % P), 0, -(H % P)))
+        ),
+        "the image is stretched; its pixels stay, and zeros are added": (
+            lambda x, P: F.interpolate(x, size=(x.shape[2] + -x.shape[2] % P, x.shape[3] + -x.shape[3] % P))
         ),
         "the last row and column are repeated; the new pixels should be zero": (
-            _padded(lambda h, w, *_: (0, w, 0, h), mode="replicate")
+            _pad(lambda h, w, *_: (0, w, 0, h), mode="replicate")
         ),
-        "only the width is padded; the height has to divide too": _padded(lambda h, w, *_: (0, w)),
-        "only the height is padded; the width has to divide too": _padded(lambda h, w, *_: (0, 0, 0, h)),
-        "the image is padded to a square; each side gets only what it lacks itself": _padded(_to_a_square),
+        "the pixels are mirrored; the new ones should be zero": _pad(lambda h, w, *_: (0, w, 0, h), mode="reflect"),
+        "only the width is padded; the height has to divide too": _pad(lambda h, w, *_: (0, w)),
+        "only the height is padded; the width has to divide too": _pad(lambda h, w, *_: (0, 0, 0, h)),
+        "the image is padded to a square; each side gets only what it lacks itself": (
+            _pad(lambda h, w, H, W, P: (0, max(H + h, W + w) - W, 0, max(H + h, W + w) - H))
+        ),
     },
 )
 
@@ -228,29 +252,19 @@ def _overlapping(images: Tensor, patch: int, stride: int) -> Tensor:
     return F.unfold(images, patch, stride=stride).transpose(1, 2)
 
 
-def _windows_as(pattern: str) -> Answer:
-    return lambda images, P, S: rearrange(images.unfold(2, P, S).unfold(3, P, S), pattern)
+def _cut(pattern: str) -> Answer:
+    return lambda x, P, S: rearrange(x.unfold(2, P, S).unfold(3, P, S), f"b c gh gw ph pw -> {pattern}")
 
 
-def _looped(starts) -> Answer:
-    """In two loops over `starts(H, W, P, S)`, the tops and the lefts."""
+def _loop(starts) -> Answer:
+    """In two loops over `starts(side, P, S)`, the tops and the lefts."""
 
     def answer(images: Tensor, P: int, S: int) -> Tensor:
-        tops, lefts = starts(*images.shape[-2:], P, S)
+        tops, lefts = (starts(side, P, S) for side in images.shape[-2:])
         tokens = [images[:, :, top : top + P, left : left + P].flatten(1) for top in tops for left in lefts]
         return torch.stack(tokens, dim=1)  # (B, N, C·P·P)
 
     return answer
-
-
-def _padded_first(images: Tensor, P: int, S: int) -> Tensor:
-    missing = [-(side - P) % S for side in images.shape[-2:]]
-    return _overlapping(F.pad(images, (0, missing[1], 0, missing[0])), P, S)
-
-
-def _reshaped_unfold(images: Tensor, P: int, S: int) -> Tensor:
-    columns = F.unfold(images, P, stride=S)  # (B, C·P·P, N)
-    return columns.reshape(len(images), columns.shape[2], columns.shape[1])
 
 
 exercise(
@@ -258,40 +272,45 @@ exercise(
     reference=_overlapping,
     cases=lambda: [
         image_case(2, 3, 6, 8, 4, 2, gradient=True),
-        image_case(1, 3, 7, 5, 3, 2),
-        image_case(2, 3, 6, 6, 2, 1),
-        image_case(2, 1, 4, 7, 3, 1),
-        image_case(3, 5, 8, 8, 4, 4),
+        *starmap(image_case, [(1, 3, 7, 5, 3, 2), (2, 3, 6, 6, 2, 1), (2, 1, 4, 7, 3, 1), (3, 5, 8, 8, 4, 4)]),
         image_case(1, 2, 9, 8, 2, 3),
         image_case(2, 2, 5, 6, 2, 2, dtype=torch.float64),
     ],
     mistakes={
-        "tokens are columns; the shape is (B, N, C·P·P)": lambda images, P, S: F.unfold(images, P, stride=S),
-        "`reshape` does not swap axes, it mixes the numbers of different patches; use `transpose`": _reshaped_unfold,
-        "the stride is ignored: these patches do not overlap": lambda images, P, S: _overlapping(images, P, P),
-        "the channel axis is last inside a token; the order there is channel, row, column": (
-            _windows_as("b c gh gw ph pw -> b (gh gw) (ph pw c)")
-        ),
-        "the tokens run down the columns; raster order goes left to right, then down": (
-            _windows_as("b c gh gw ph pw -> b (gw gh) (c ph pw)")
-        ),
-        "rows and columns are swapped inside each patch; the order in a token is channel, row, column": (
-            _windows_as("b c gh gw ph pw -> b (gh gw) (c pw ph)")
-        ),
-        "`Tensor.unfold` leaves the channel axis before the grid; move it behind the grid before you flatten": (
-            lambda images, P, S: images.unfold(2, P, S).unfold(3, P, S).reshape(len(images), -1, images.shape[1] * P**2)
-        ),
-        "the last row and column of patches are missing where the stride reaches the edge: the last start is "
-        "H - P, and `range` stops before its end": _looped(lambda H, W, P, S: (range(0, H - P, S), range(0, W - P, S))),
-        "patches start where there is no room for a whole one; the last start is at most H - P": (
-            _looped(lambda H, W, P, S: (range(0, H, S), range(0, W, S)))
-        ),
-        "the height stands for both sides; the last left start is W - P, not H - P": (
-            _looped(lambda H, W, P, S: [range(0, H - P + 1, S)] * 2)
-        ),
+        "tokens are columns; the shape is (B, N, C·P·P)": lambda x, P, S: F.unfold(x, P, stride=S),
+        "the grid is still there, behind the channels; flatten it and move it in front": _cut("b (c ph pw) gh gw"),
+        "the grid is still there; flatten its two axes into N": _cut("b gh gw (c ph pw)"),
+        "the windows are not flattened; a token is one axis, C·P·P": _cut("b (gh gw) c ph pw"),
+        "each channel makes tokens of its own; one token holds all channels": _cut("b c (gh gw) (ph pw)"),
+        "the tokens are stacked before the batch; `torch.stack(tokens, dim=1)`": _cut("(gh gw) b (c ph pw)"),
+        "the tokens are joined end to end; stack them: `torch.stack(tokens, dim=1)`": _cut("b (gh gw c ph pw)"),
         "the tokens are a list of tensors; stack them: `torch.stack(tokens, dim=1)`": (
             lambda *args: list(_overlapping(*args).unbind(dim=1))
         ),
-        "there is an extra row or column of patches that hang over the edge; N counts those that fit": _padded_first,
+        "`reshape` does not swap axes, it mixes the numbers of different patches; use `transpose`": (
+            lambda x, P, S: F.unfold(x, P, stride=S).reshape(_overlapping(x, P, S).shape)
+        ),
+        "the stride is ignored: these patches do not overlap": lambda x, P, S: _overlapping(x, P, P),
+        "the stride is ignored: these windows start at every pixel": lambda x, P, S: _overlapping(x, P, 1),
+        "window and stride are swapped": lambda x, P, S: _overlapping(x, S, P),
+        f"the channel axis is last inside a token; the order there {ORDER}": _cut("b (gh gw) (ph pw c)"),
+        f"the tokens run down the columns; {RASTER}": _cut("b (gw gh) (c ph pw)"),
+        f"rows and columns are swapped inside each patch; the order in a token {ORDER}": _cut("b (gh gw) (c pw ph)"),
+        "`Tensor.unfold` leaves the channel axis before the grid; move it behind the grid before you flatten": (
+            lambda x, P, S: x.unfold(2, P, S).unfold(3, P, S).reshape(len(x), -1, x.shape[1] * P**2)
+        ),
+        "the last row and column of patches are missing where the stride reaches the edge: the last start is "
+        "H - P, and `range` stops before its end": _loop(lambda H, P, S: range(0, H - P, S)),
+        "the + 1 is missing: (H - P) // S + 1 windows fit": _loop(lambda H, P, S: range(0, (H - P) // S * S, S)),
+        "patches start where there is no room for a whole one; the last start is at most H - P": (
+            _loop(lambda H, P, S: range(0, H, S))
+        ),
+        "not all of H // S windows fit; the last start is H - P": _loop(lambda H, P, S: range(0, H // S * S, S)),
+        "the height stands for both sides; the last left start is W - P, not H - P": (
+            lambda x, P, S: _loop(lambda *_: range(0, x.shape[2] - P + 1, S))(x, P, S)
+        ),
+        "there is an extra row or column of patches that hang over the edge; N counts those that fit": (
+            lambda x, P, S: _overlapping(F.pad(x, (0, -(x.shape[3] - P) % S, 0, -(x.shape[2] - P) % S)), P, S)
+        ),
     },
 )

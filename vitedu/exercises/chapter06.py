@@ -5,14 +5,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, distinct, exercise, on
+from vitedu.exercises.exercise import Answer, Case, batch_traits, distinct, exercise, on
 from vitedu.position import interpolate_positions
 
 Grid = tuple[int, int]
+RASTER = "raster order goes left to right, then down"
 
 
 # 6.1 -----------------------------------------------------------------------------------------------------------------
-def _embedding_parameters(height: int, width: int, channels: int, patch: int, dim: int) -> int:
+def _learned(height: int, width: int, channels: int, patch: int, dim: int) -> int:
     """E, its bias, the class token, and a learned position for each of the 1 + N tokens."""
     tokens = (height // patch) * (width // patch)
     return channels * patch**2 * dim + dim + dim + (1 + tokens) * dim
@@ -25,12 +26,12 @@ def _count(total) -> Answer:
 
 def _more(by) -> Answer:
     """`by(N, C, P, D)` numbers more than the right count."""
-    return lambda H, W, C, P, D: _embedding_parameters(H, W, C, P, D) + by((H // P) * (W // P), C, P, D)
+    return lambda H, W, C, P, D: _learned(H, W, C, P, D) + by((H // P) * (W // P), C, P, D)
 
 
 exercise(
     "6.1",
-    reference=_embedding_parameters,
+    reference=_learned,
     cases=lambda: on(
         (60, 60, 3, 20, 768), (224, 224, 3, 16, 768), (32, 48, 1, 8, 16), (12, 8, 5, 4, 10), (16, 16, 3, 16, 6)
     ),
@@ -52,19 +53,24 @@ exercise(
         "these are the positions alone; E, its bias and the class token are learned as well": (
             _count(lambda N, C, P, D: (1 + N) * D)
         ),
+        "each token has a position of its own: 1 + N vectors, not one": _more(lambda N, C, P, D: -N * D),
         "D numbers are too many: there is one bias, one class token, and one position for each of 1 + N tokens": (
             _more(lambda N, C, P, D: D)
         ),
+        "there is one class token, not one for each place": _more(lambda N, C, P, D: N * D),
+        "a patch is one token, whatever its channels": _more(lambda N, C, P, D: (C - 1) * N * D),
         "the bias or the class token is counted as one number; each of them has D": _more(lambda N, C, P, D: 1 - D),
+        "bias and class token are counted as one number each; they have D": _more(lambda N, C, P, D: 2 - 2 * D),
         "three channels are taken for granted; an image may have another number": (
             _more(lambda N, C, P, D: (3 - C) * P * P * D)
         ),
-        "E is counted with a row for each number of the picture; it has one for each number of a patch": (
-            _more(lambda N, C, P, D: (N - 1) * C * P * P * D)
-        ),
+        "E is counted for each patch, or with a row for each number of the picture; there is one E, with a row for "
+        "each number of a patch": _more(lambda N, C, P, D: (N - 1) * C * P * P * D),
         "HW is divided by P once; a patch takes P rows and P columns, P·P pixels": (
             lambda H, W, C, P, D: C * P * P * D + 2 * D + (1 + H * W // P) * D
         ),
+        "these are positions for pixels; the tokens are patches": lambda H, W, C, P, D: (C * P * P + 3 + H * W) * D,
+        "patches down and across are added; multiply": lambda H, W, C, P, D: (C * P * P + 3 + H // P + W // P) * D,
         "there is one E for all patches, not one for each; do not multiply it by N": (
             _more(lambda N, C, P, D: (N - 1) * (C * P * P + 1) * D)
         ),
@@ -77,9 +83,9 @@ exercise(
         "a bias for each number that enters; it is added to each number that leaves, so it has length D": (
             _more(lambda N, C, P, D: C * P * P - D)
         ),
-        "the height stands for both sides; an image need not be square": (
-            lambda H, W, C, P, D: _embedding_parameters(H, H, C, P, D)
-        ),
+        "the height stands for both sides; an image need not be square": lambda H, W, C, P, D: _learned(H, H, C, P, D),
+        "the width stands for both sides; an image need not be square": lambda H, W, C, P, D: _learned(W, W, C, P, D),
+        "`/` always gives a float in Python; `//` divides whole numbers": lambda *a: float(_learned(*a)),
     },
 )
 
@@ -96,32 +102,39 @@ exercise(
         Case((distinct(1, 5, 2, 2),)),
     ],
     mistakes={
-        "this is the weight of an `nn.Linear`, (D, C·P·P); E is its transpose": lambda weight: weight.flatten(1),
+        "this is the weight of an `nn.Linear`, (D, C·P·P); E is its transpose": lambda w: w.flatten(1),
         "the shape is right, but `reshape` and `view` do not transpose: they mix the numbers of different kernels": (
-            lambda weight: weight.reshape(-1, len(weight))
+            lambda w: w.reshape(-1, len(w))
         ),
         "the channel is last inside a patch; the order there is channel, row, column": (
-            lambda weight: weight.permute(2, 3, 1, 0).flatten(0, 2)
+            lambda w: w.permute(2, 3, 1, 0).flatten(0, 2)
         ),
-        "rows and columns of each kernel are swapped: `.T` on four axes reverses them all": (
-            lambda weight: weight.permute(1, 3, 2, 0).flatten(0, 2)
+        "rows and columns of each kernel are swapped": lambda w: w.permute(1, 3, 2, 0).flatten(0, 2),
+        "row, column and channel come in reversed order, column first: `.T` on four axes reverses them all": (
+            lambda w: w.permute(3, 2, 1, 0).flatten(0, 2)
         ),
-        "row, column and channel come in reversed order, column first": (
-            lambda weight: weight.permute(3, 2, 1, 0).flatten(0, 2)
-        ),
+        "`.T` on four axes reverses them all; flatten each kernel first": lambda w: w.permute(3, 2, 1, 0),
         "the kernels are flipped; PyTorch's convolution does not flip, it multiplies number by number": (
-            lambda weight: weight.flip(2, 3).flatten(1).T
+            lambda w: w.flip(2, 3).flatten(1).T
         ),
         "D and C are swapped before the flattening, which mixes kernels; lay each kernel out first, then transpose": (
-            lambda weight: weight.transpose(0, 1).reshape(-1, len(weight))
+            lambda w: w.transpose(0, 1).reshape(-1, len(w))
         ),
-        "only the pixels are flattened; the channels belong to the same sum": lambda weight: weight.flatten(2),
+        "only D and C are swapped; C belongs to the rows of E, with row and column": (
+            lambda w: w.transpose(0, 1).flatten(1)
+        ),
+        "only the pixels are flattened; the channels belong to the same sum": lambda w: w.flatten(2),
+        "the channels are an axis of their own; they belong to the same sum": lambda w: w.flatten(2).mT,
+        "D is flattened with the rest; it is the other axis of E": lambda w: w.flatten(0, 2),
         "the axes of the kernel are still there, (C, P, P, D); flatten the first three into one": (
-            lambda weight: weight.permute(1, 2, 3, 0)
+            lambda w: w.permute(1, 2, 3, 0)
         ),
+        "D is flattened with the pixels; flatten C, row and column": lambda w: w.permute(1, 2, 3, 0).flatten(1),
         "the channels are added up; each has weights of its own, so E has C·P·P rows": (
-            lambda weight: weight.sum(dim=1).flatten(1).T
+            lambda w: w.sum(dim=1).flatten(1).T
         ),
+        "the channels are averaged; each has weights of its own": lambda w: w.mean(dim=1).flatten(1).T,
+        "this is the first kernel alone; E has a column for each": lambda w: w[0].flatten(),
     },
 )
 
@@ -130,12 +143,11 @@ exercise(
 def _sequence_case(batch: int, count: int, dim: int, dtype=torch.float32, **options) -> Case:
     parts = distinct(batch * count + 1 + count + 1, dim, dtype=dtype)
     tokens, cls, positions = parts.split([batch * count, 1, 1 + count])
-    traits = ("B = 1",) if batch == 1 else ()
-    return Case((tokens.view(batch, count, dim), cls[None], positions), traits=traits, **options)
+    return Case((tokens.view(batch, count, dim), cls[None], positions), traits=batch_traits(batch), **options)
 
 
-def _joined(tokens: Tensor, cls: Tensor, dim: int = 1) -> Tensor:
-    return torch.cat([cls.expand(len(tokens), -1, -1), tokens], dim=dim)
+def _joined(tokens: Tensor, cls: Tensor) -> Tensor:
+    return torch.cat([cls.expand(len(tokens), -1, -1), tokens], dim=1)
 
 
 exercise(
@@ -149,34 +161,31 @@ exercise(
         _sequence_case(2, 5, 3, torch.float64),
     ],
     mistakes={
-        "the class token stands last; it is token 0, before the patches": (
-            lambda z, cls, E_pos: _joined(z, cls).roll(-1, 1) + E_pos
-        ),
+        "the class token stands last; it is token 0, before the patches": lambda z, c, p: _joined(z, c).roll(-1, 1) + p,
         "the class token is last, with the position of the class token: both belong in front": (
-            lambda z, cls, E_pos: (_joined(z, cls) + E_pos).roll(-1, 1)
+            lambda z, c, p: (_joined(z, c) + p).roll(-1, 1)
         ),
-        "the class token gets no position; row 0 of the table is its own": (
-            lambda z, cls, E_pos: _joined(z + E_pos[1:], cls)
-        ),
+        "the class token gets no position; row 0 of the table is its own": lambda z, c, p: _joined(z + p[1:], c),
         "the patches get rows 0 to N - 1 and the class token none; row 0 belongs to the class token": (
-            lambda z, cls, E_pos: _joined(z + E_pos[:-1], cls)
+            lambda z, c, p: _joined(z + p[:-1], c)
         ),
-        "the positions are missing": lambda z, cls, E_pos: _joined(z, cls),
+        "the positions are missing": lambda z, c, p: _joined(z, c),
         "only the class token gets its position; every token has a row of the table": (
-            lambda z, cls, E_pos: _joined(z, cls + E_pos[0])
+            lambda z, c, p: _joined(z, c + p[0])
         ),
+        "all tokens get the position of the class token": lambda z, c, p: _joined(z, c) + p[0],
         "row 0 holds its position alone; the numbers of the class token are missing from it": (
-            lambda z, cls, E_pos: _joined(z, 0 * cls) + E_pos
+            lambda z, c, p: _joined(z, 0 * c) + p
         ),
         "the class token is added to every patch; it is a token of its own, joined with `torch.cat`": (
-            lambda z, cls, E_pos: z + cls + E_pos[1:]
+            lambda z, c, p: z + c + p[1:]
         ),
-        "the class token is missing: N tokens instead of 1 + N": lambda z, cls, E_pos: z + E_pos[1:],
+        "the class token is missing: N tokens instead of 1 + N": lambda z, c, p: z + p[1:],
         "the positions are appended to the tokens; they are added, and the width stays D": (
-            lambda z, cls, E_pos: torch.cat([_joined(z, cls), E_pos.expand(len(z), -1, -1)], dim=2)
+            lambda z, c, p: torch.cat([_joined(z, c), p.expand(len(z), -1, -1)], dim=2)
         ),
-        "the positions are multiplied in; they are added": lambda z, cls, E_pos: _joined(z, cls) * E_pos,
-        "the position is added to the tokens twice": lambda z, cls, E_pos: _joined(z + E_pos[1:], cls) + E_pos,
+        "the positions are multiplied in; they are added": lambda z, c, p: _joined(z, c) * p,
+        "the position is added to the tokens twice": lambda z, c, p: _joined(z + p[1:], c) + p,
     },
 )
 
@@ -187,18 +196,22 @@ def _axis_case(down: int, across: int, half: int, dtype=torch.float32, **options
     return Case((both[:down], both[down:]), **options)
 
 
-def _halves(join) -> Answer:
-    """`join(left, right)` of the two halves spread over the grid, (gh, gw, D/2) each."""
-    return lambda rows, columns: join(
-        rows[:, None].expand(-1, len(columns), -1), columns[None].expand(len(rows), -1, -1)
-    )
+def _spread(r: Tensor, c: Tensor) -> list[Tensor]:
+    """Both halves over the grid, (gh, gw, D/2) each."""
+    return [r[:, None].expand(-1, len(c), -1), c[None].expand(len(r), -1, -1)]
+
+
+def _grid(r: Tensor, c: Tensor) -> Tensor:
+    return torch.cat(_spread(r, c), dim=2)  # (gh, gw, D)
+
+
+def _stay(table: Tensor, times: int) -> Tensor:
+    return table.repeat_interleave(times, dim=0)
 
 
 exercise(
     "6.4",
-    reference=lambda rows, columns: torch.cat(
-        [rows.repeat_interleave(len(columns), dim=0), columns.repeat(len(rows), 1)], dim=1
-    ),
+    reference=lambda rows, columns: _grid(rows, columns).flatten(0, 1),
     cases=lambda: [
         _axis_case(2, 3, 4, gradient=True),
         _axis_case(4, 4, 2),
@@ -208,31 +221,41 @@ exercise(
     ],
     mistakes={
         "the halves are added; laid end to end they make width D, and neither disturbs the other": (
-            _halves(lambda left, right: (left + right).flatten(0, 1))
+            lambda r, c: sum(_spread(r, c)).flatten(0, 1)
         ),
+        "the halves are multiplied; lay them end to end": lambda r, c: (r[:, None] * c).flatten(0, 1),
+        "these are scalar products; lay the two vectors end to end": lambda r, c: r @ c.T,
         "the column's half comes first; the row's half is the left one": (
-            _halves(lambda left, right: torch.cat([right, left], dim=2).flatten(0, 1))
+            lambda r, c: torch.cat(_spread(r, c)[::-1], dim=2).flatten(0, 1)
         ),
         "the numbers of row and column alternate; lay the halves end to end": (
-            _halves(lambda left, right: torch.stack([left, right], dim=3).flatten(0, 1).flatten(1))
+            lambda r, c: torch.stack(_spread(r, c), dim=3).flatten(0, 1).flatten(1)
         ),
-        "the tokens run down the columns; raster order goes left to right, then down": (
-            _halves(lambda left, right: torch.cat([left, right], dim=2).transpose(0, 1).flatten(0, 1))
-        ),
+        "the halves have an axis of their own; join them": lambda r, c: torch.stack(_spread(r, c), 2).flatten(0, 1),
+        "the halves lie below each other, not end to end": lambda r, c: torch.cat(_spread(r, c), 0).flatten(0, 1),
+        "the halves are joined along the grid's columns": lambda r, c: torch.cat(_spread(r, c), 1).flatten(0, 1),
+        f"the tokens run down the columns; {RASTER}": lambda r, c: _grid(r, c).transpose(0, 1).flatten(0, 1),
         "both tables are repeated as a whole; in raster order the row's vector stays while the columns run": (
-            lambda rows, columns: torch.cat([rows.repeat(len(columns), 1), columns.repeat(len(rows), 1)], dim=1)
+            lambda r, c: torch.cat([r.repeat(len(c), 1), c.repeat(len(r), 1)], dim=1)
         ),
         "both vectors stay for several places; in raster order the columns run while the row's vector stays": (
-            lambda rows, columns: torch.cat(
-                [rows.repeat_interleave(len(columns), dim=0), columns.repeat_interleave(len(rows), dim=0)], dim=1
-            )
+            lambda r, c: torch.cat([_stay(r, len(c)), _stay(c, len(r))], dim=1)
         ),
-        "the grid is still there, (gh, gw, D); flatten its two axes into N": (
-            _halves(lambda left, right: torch.cat([left, right], dim=2))
+        "each table is repeated by its own length; a row's vector is needed for each column, and the reverse": (
+            lambda r, c: torch.cat([_stay(r, len(r)), c.repeat(len(c), 1)], dim=1)
         ),
+        "n is divided by the number of rows; a row holds as many places as there are columns": (
+            lambda r, c: torch.stack([torch.cat([r[n // len(r)], c[n % len(c)]]) for n in range(len(r) * len(c))])
+        ),
+        "the grid is still there, (gh, gw, D); flatten its two axes into N": _grid,
+        "the places are a list of tensors; stack them": lambda r, c: [torch.cat([i, j]) for i in r for j in c],
         "the two tables are stacked, gh + gw vectors; every *pair* of a row and a column needs one": (
-            lambda rows, columns: torch.cat([rows, columns])
+            lambda r, c: torch.cat([r, c])
         ),
+        "row n goes with column n only; every *pair* of a row and a column needs a vector": (
+            lambda r, c: torch.stack([torch.cat([i, j]) for i, j in zip(r, c, strict=False)])
+        ),
+        "the two tables are joined as they are; every *pair* needs a vector": lambda r, c: torch.cat([r, c], dim=1),
     },
 )
 
@@ -253,20 +276,17 @@ def _keeping_cls(resize) -> Answer:
     return lambda table, old, new: torch.cat([table[:1], resize(table[1:], old, new)])
 
 
-def _not_moved(patches: Tensor, old: Grid, new: Grid) -> Tensor:
+def _with(**options) -> Answer:
+    return _keeping_cls(lambda *args: _resized(*args, **options))
+
+
+def _reshaped(patches: Tensor, old: Grid, new: Grid) -> Tensor:
     picture = patches.reshape(1, -1, *old)  # the shape of (1, D, gh, gw), not its content
-    resized = F.interpolate(picture, size=new, mode="bicubic", align_corners=True)
-    return resized.reshape(new[0] * new[1], -1)
+    return F.interpolate(picture, size=new, mode="bicubic", align_corners=True)[0]
 
 
 def _as_a_line(patches: Tensor, count: int) -> Tensor:
     return F.interpolate(patches.T[None], size=count, mode="linear", align_corners=True)[0].T
-
-
-def _as_one_picture(patches: Tensor, old: Grid, new: Grid) -> Tensor:
-    """The table itself taken for a picture of N × D pixels."""
-    size = new[0] * new[1], patches.shape[1]
-    return F.interpolate(patches[None, None], size=size, mode="bicubic", align_corners=True)[0, 0]
 
 
 exercise(
@@ -278,33 +298,38 @@ exercise(
         _table_case((4, 5), (3, 4), 4),
         _table_case((2, 6), (6, 2), 3),
         _table_case((3, 3), (3, 3), 5),
+        _table_case((2, 11), (3, 15), 1),  # 15 / 11 · 11 is less than 15 in floating point
         _table_case((4, 3), (8, 6), 2, torch.float64),
     ],
     mistakes={
-        "the corners of the two grids are not aligned: `align_corners=True`": (
-            _keeping_cls(lambda *args: _resized(*args, aligned=False))
-        ),
+        "the corners of the two grids are not aligned: `align_corners=True`": _with(aligned=False),
         "this is timm's convention, with `antialias=True`; here the corners are aligned: `align_corners=True`": (
-            _keeping_cls(lambda *args: _resized(*args, aligned=False, antialias=True))
+            _with(aligned=False, antialias=True)
         ),
-        "this is bilinear; bicubic was asked for": _keeping_cls(lambda *args: _resized(*args, mode="bilinear")),
-        "this copies the nearest old vector; bicubic was asked for": (
-            _keeping_cls(lambda *args: _resized(*args, mode="nearest", aligned=None))
+        "`antialias=True` was not asked for: it blurs where the grid shrinks": _with(antialias=True),
+        "this is bilinear; bicubic was asked for": _with(mode="bilinear"),
+        "this is bilinear, and the corners are not aligned": _with(mode="bilinear", aligned=False),
+        "this copies the nearest old vector; bicubic was asked for": _with(mode="nearest", aligned=None),
+        "`scale_factor` rounds the new sides down; give `size=new_grid`": (
+            _keeping_cls(lambda p, o, n: _resized(p, o, [int(b / a * a) for a, b in zip(o, n, strict=True)]))
         ),
         "`reshape` alone does not bring D to the front: transpose the table before you make a picture of it": (
-            _keeping_cls(_not_moved)
+            _keeping_cls(lambda *args: _reshaped(*args).reshape(-1, args[0].shape[1]))
+        ),
+        "`reshape` alone does not bring D to the front; it did not undo the last transposition either": (
+            _keeping_cls(lambda *args: _reshaped(*args).flatten(1).T)
         ),
         "the way back is a `reshape` alone; D has to move to the end again before the grid is flattened": (
             _keeping_cls(lambda *args: _resized(*args).T.reshape(-1, args[0].shape[1]))
         ),
         "the sequence is stretched as a line; its rows are a grid, and have to be resized as a picture": (
-            _keeping_cls(lambda patches, old, new: _as_a_line(patches, new[0] * new[1]))
+            _keeping_cls(lambda p, o, n: _as_a_line(p, n[0] * n[1]))
         ),
         "the class token is stretched with the rest; its row is no place and stays": (
             lambda table, old, new: _as_a_line(table, 1 + new[0] * new[1])
         ),
         "the old rows are cut off or repeated in raster order; then a vector means another place than before": (
-            _keeping_cls(lambda patches, old, new: patches[torch.arange(new[0] * new[1]) % len(patches)])
+            _keeping_cls(lambda p, o, n: p[torch.arange(n[0] * n[1]) % len(p)])
         ),
         "the row of the class token is missing: 1 + N' rows": lambda table, old, new: _resized(table[1:], old, new),
         "the row of the class token is last; it belongs in front": (
@@ -313,22 +338,23 @@ exercise(
         "the last row is taken for the class token; its row is the first, before and after": (
             lambda table, old, new: torch.cat([_resized(table[:-1], old, new), table[-1:]])
         ),
-        "the table is resized as one picture of N × D; each of its D columns is a picture of its own": (
-            _keeping_cls(_as_one_picture)
+        "the table is resized as one picture of N × D, or as a line; each of its D columns is a picture of its own": (
+            _keeping_cls(lambda p, o, n: _resized(p, (1, len(p)), (1, n[0] * n[1])))
         ),
-        "the new tokens run down the columns; raster order goes left to right, then down": (
-            _keeping_cls(
-                lambda patches, old, new: _resized(patches, old, new).unflatten(0, new).transpose(0, 1).flatten(0, 1)
-            )
+        f"the new tokens run down the columns; {RASTER}": (
+            _keeping_cls(lambda p, o, n: _resized(p, o, n).unflatten(0, n).transpose(0, 1).flatten(0, 1))
         ),
         "both sides of the new grid are its number of rows; a grid need not be square": (
-            _keeping_cls(lambda patches, old, new: _resized(patches, old, (new[0], new[0])))
+            _keeping_cls(lambda p, o, n: _resized(p, o, (n[0], n[0])))
         ),
         "down and across are swapped in the new grid; `size` is (height, width)": (
-            _keeping_cls(lambda patches, old, new: _resized(patches, old, new[::-1]))
+            _keeping_cls(lambda p, o, n: _resized(p, o, n[::-1]))
         ),
         "down and across are swapped in the old grid; raster order is (rows, columns)": (
-            _keeping_cls(lambda patches, old, new: _resized(patches, old[::-1], new))
+            _keeping_cls(lambda p, o, n: _resized(p, o[::-1], n))
+        ),
+        "down and across are swapped in both grids; a grid is (rows, columns)": (
+            _keeping_cls(lambda p, o, n: _resized(p, o[::-1], n[::-1]))
         ),
     },
 )

@@ -1,6 +1,7 @@
 """The exercises of chapter 7, the encoder block."""
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,12 @@ from torch import Tensor, nn
 from vitedu.attention import MultiHeadAttention
 from vitedu.block import MLP
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, exercise, on
+from vitedu.exercises.exercise import Answer, Case, batch_traits, exercise, on
+
+BOTH = "both branches read the same tokens"
+EACH = "each token is normalised by itself, over the last axis"
+AXES = "give it two axes of length 1, (B, 1, 1)"
+SQUARES = "RMSNorm takes the mean of the squares themselves"
 
 
 def _normal(*shape: int, scale: float = 1.0, shift: float = 0.0, dtype=torch.float32) -> Tensor:
@@ -20,17 +26,13 @@ def _normal(*shape: int, scale: float = 1.0, shift: float = 0.0, dtype=torch.flo
     return torch.randn(shape, generator=generator, dtype=dtype) * scale + shift
 
 
-def _traits(batch: int) -> tuple[str, ...]:
-    return ("B = 1",) if batch == 1 else ()
-
-
 # 7.1 -----------------------------------------------------------------------------------------------------------------
 def _rms_norm(x: Tensor, gain: Tensor, eps: float) -> Tensor:
     """(B, N, D), (D,) -> (B, N, D): each token over the root of its mean square, times the gain."""
-    return gain * x / (_mean_square(x) + eps).sqrt()
+    return gain * x / (_ms(x) + eps).sqrt()
 
 
-def _mean_square(x: Tensor, dim: Any = -1) -> Tensor:
+def _ms(x: Tensor, dim: Any = -1) -> Tensor:
     return x.square().mean(dim=dim, keepdim=True)
 
 
@@ -38,12 +40,17 @@ def _norm_case(batch: int, tokens: int, dim: int, eps: float = 1e-6, dtype=torch
     gain = torch.linspace(0.5, 2, dim, dtype=dtype)
     x = _normal(batch, tokens, dim, dtype=dtype, **scale)
     label = f"x {(batch, tokens, dim)}, root mean square about {x.square().mean().sqrt().item():.1g}, eps = {eps:g}"
-    return Case((x, gain, eps), label=label, traits=_traits(batch), gradient=batch == 2)
+    return Case((x, gain, eps), label=label, traits=batch_traits(batch), gradient=batch == 2)
 
 
 def _over(divisor: Callable[[Tensor, float], Tensor]) -> Answer:
     """The tokens over `divisor(x, eps)`."""
     return lambda x, gain, eps: gain * x / divisor(x, eps)
+
+
+def _root(square: Callable[[Tensor], Tensor]) -> Answer:
+    """The tokens over √(square(x) + eps)."""
+    return lambda x, gain, eps: gain * x / (square(x) + eps).sqrt()
 
 
 exercise(
@@ -55,76 +62,83 @@ exercise(
         _norm_case(3, 4, 4, scale=1e-3),
         _norm_case(4, 3, 16, eps=1e-5, scale=20.0, shift=-5.0),
         _norm_case(1, 2, 12, dtype=torch.float64, shift=0.5),
-        Case((torch.zeros(1, 4, 4), torch.ones(4), 1e-6), "x (1, 4, 4) of zeros, eps = 1e-06", traits=_traits(1)),
+        Case((torch.zeros(1, 4, 4), torch.ones(4), 1e-6), "x (1, 4, 4) of zeros, eps = 1e-06", traits=batch_traits(1)),
     ],
     mistakes={
-        "eps is added after the root; it belongs inside, √(mean square + eps)": (
-            _over(lambda x, eps: _mean_square(x).sqrt() + eps)
-        ),
+        "eps is added after the root; it belongs inside, √(mean square + eps)": _over(lambda x, e: _ms(x).sqrt() + e),
         "this is LayerNorm: the mean is subtracted; RMSNorm leaves it in": (
             lambda x, gain, eps: F.layer_norm(x, x.shape[-1:], gain, eps=eps)
         ),
-        "the numbers are divided by their spread around the mean (`var` or `std` subtract it first); RMSNorm takes "
-        "the mean of the squares themselves": (
-            _over(lambda x, eps: (x.var(-1, keepdim=True, correction=0) + eps).sqrt())
+        "this is LayerNorm, and its variance is divided by D - 1": (
+            lambda x, gain, eps: gain * (x - x.mean(-1, True)) / (x.var(-1, keepdim=True) + eps).sqrt()
+        ),
+        f"the numbers are divided by their spread around the mean (`var` or `std` subtract it first); {SQUARES}": (
+            _root(lambda x: x.var(-1, keepdim=True, correction=0))
         ),
         "the numbers are divided by `std`, which subtracts the mean, divides by D - 1, and knows no eps": (
-            _over(lambda x, eps: x.std(-1, keepdim=True))
+            _over(lambda x, e: x.std(-1, keepdim=True))
         ),
         "the squares are added up; take their mean, or the result shrinks as D grows": (
-            _over(lambda x, eps: (x.square().sum(-1, True) + eps).sqrt())
+            _root(lambda x: x.square().sum(-1, True))
         ),
         "the tokens are brought to length 1 (`norm` adds the squares up); divide by the root of their mean square": (
-            _over(lambda x, eps: x.norm(dim=-1, keepdim=True))
+            _over(lambda x, e: x.norm(dim=-1, keepdim=True))
         ),
-        "`var` subtracts the mean first, and divides by D - 1; RMSNorm takes the mean of the squares themselves": (
-            _over(lambda x, eps: (x.var(-1, keepdim=True) + eps).sqrt())
-        ),
+        "`F.normalize` brings the tokens to length 1": lambda x, gain, eps: gain * F.normalize(x, dim=-1),
+        "`norm` adds the squares up, and eps is outside": _over(lambda x, e: x.norm(dim=-1, keepdim=True) + e),
+        f"`var` subtracts the mean first, and divides by D - 1; {SQUARES}": _root(lambda x: x.var(-1, keepdim=True)),
         "`keepdim=True` is missing: the mean square has shape (B, N) and does not line up with (B, N, D)": (
-            _over(lambda x, eps: (x.square().mean(dim=-1) + eps).sqrt())
+            _root(lambda x: x.square().mean(-1))
         ),
         "the gain is multiplied in before the mean square is taken; it belongs to the result": (
             lambda x, gain, eps: _rms_norm(x * gain, torch.ones_like(gain), eps)
         ),
-        "the root is missing: divide by √(mean square + eps)": _over(lambda x, eps: _mean_square(x) + eps),
-        "the mean runs over the tokens (dim=1); each token is normalised by itself, over the last axis": (
-            _over(lambda x, eps: (_mean_square(x, 1) + eps).sqrt())
-        ),
-        "one mean is taken over all tokens of an image; each token is normalised by itself, over the last axis": (
-            _over(lambda x, eps: (_mean_square(x, (1, 2)) + eps).sqrt())
-        ),
-        "one mean is taken over the whole batch; each token is normalised by itself, over the last axis": (
-            _over(lambda x, eps: (x.square().mean() + eps).sqrt())
-        ),
-        "eps is left out, so a token of zeros becomes nan": _over(lambda x, eps: _mean_square(x).sqrt()),
+        "the root is missing: divide by √(mean square + eps)": _over(lambda x, e: _ms(x) + e),
+        "divide by the root; this multiplies by it": _over(lambda x, e: 1 / (_ms(x) + e).sqrt()),
+        f"the mean runs over the tokens (dim=1); {EACH}": _root(lambda x: _ms(x, 1)),
+        f"one mean is taken over all tokens of an image; {EACH}": _root(lambda x: _ms(x, (1, 2))),
+        f"one mean is taken over the whole batch; {EACH}": _root(lambda x: x.square().mean()),
+        f"the mean runs over the batch (dim=0); {EACH}": _root(lambda x: _ms(x, 0)),
+        f"the mean runs over batch and tokens, as in BatchNorm; {EACH}": _root(lambda x: _ms(x, (0, 1))),
+        "eps is left out, so a token of zeros becomes nan": _over(lambda x, e: _ms(x).sqrt()),
         "the gain is left out": lambda x, gain, eps: _rms_norm(x, torch.ones_like(gain), eps),
-        "the mean of the numbers is squared; square first, then take the mean": (
-            _over(lambda x, eps: (x.mean(-1, True).square() + eps).sqrt())
-        ),
+        "the gain is added; multiply by it": lambda x, gain, eps: _rms_norm(x, torch.ones_like(gain), eps) + gain,
+        "the mean of the numbers is squared; square first, then take the mean": _root(lambda x: x.mean(-1, True) ** 2),
+        "this is the mean of the absolute values, not √(mean square)": _over(lambda x, e: x.abs().mean(-1, True) + e),
         "the mean is subtracted above the line; RMSNorm leaves it in": (
-            lambda x, gain, eps: gain * (x - x.mean(-1, True)) / (_mean_square(x) + eps).sqrt()
+            lambda x, gain, eps: gain * (x - x.mean(-1, True)) / (_ms(x) + eps).sqrt()
         ),
         "the numbers are divided by `std`, which subtracts the mean first and knows no eps": (
-            _over(lambda x, eps: x.std(-1, keepdim=True, correction=0))
+            _over(lambda x, e: x.std(-1, keepdim=True, correction=0))
         ),
         "`std` subtracts the mean first, and eps stands outside the root; take √(mean square + eps)": (
-            _over(lambda x, eps: x.std(-1, keepdim=True) + eps)
+            _over(lambda x, e: x.std(-1, keepdim=True) + e)
         ),
+        "`std` subtracts the mean, and eps is outside": _over(lambda x, e: x.std(-1, keepdim=True, correction=0) + e),
         "eps is fixed at 1e-6; use the argument `eps`": lambda x, gain, eps: _rms_norm(x, gain, 1e-6),
+        "eps is not handed on, or fixed near 0": lambda x, gain, eps: F.rms_norm(x, x.shape[-1:], gain),
+        "eps is fixed at 1e-5; use the argument `eps`": lambda x, gain, eps: _rms_norm(x, gain, 1e-5),
         "the tokens are divided by the gain; multiply by it": lambda x, gain, eps: _rms_norm(x, 1 / gain, eps),
     },
 )
 
 
 # 7.2 -----------------------------------------------------------------------------------------------------------------
+ROOT = math.sqrt(2 * math.pi)
+
+
 def _phi(x: Tensor) -> Tensor:
     """The standard normal density."""
-    return torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
+    return torch.exp(-x.square() / 2) / ROOT
 
 
 def _cdf(x: Tensor) -> Tensor:
     """The share of the standard normal distribution below x."""
     return (1 + torch.erf(x / math.sqrt(2))) / 2
+
+
+def _slope(x: Tensor, factor: float = 1.0) -> Tensor:
+    return _cdf(x) + x * _phi(x) * factor
 
 
 def _slope_of(function: Callable[[Tensor], Tensor]) -> Answer:
@@ -139,7 +153,7 @@ def _slope_of(function: Callable[[Tensor], Tensor]) -> Answer:
 
 exercise(
     "7.2",
-    reference=lambda x: _cdf(x) + x * _phi(x),
+    reference=lambda x: _slope(x),
     cases=lambda: [
         Case((_normal(2, 3, 4, scale=2.0),)),
         Case((torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]),), label="x = -3, -1, -½, 0, ½, 1, 3"),
@@ -149,20 +163,27 @@ exercise(
     mistakes={
         "Φ(x) alone: the product rule has a second term, x times the slope of Φ": _cdf,
         "the second term alone: Φ(x) is missing from the product rule": lambda x: x * _phi(x),
+        "this is φ(x) alone, the slope of Φ(x); x·Φ(x) is a product": _phi,
+        "the two terms are multiplied; the product rule adds them": lambda x: _cdf(x) * x * _phi(x),
+        "Φ and φ are swapped: the slope is Φ(x) + x·φ(x)": lambda x: _phi(x) + x * _cdf(x),
         "the ½ of Φ is missing: Φ(x) = (1 + erf(x/√2)) / 2": lambda x: 2 * _cdf(x) + x * _phi(x),
+        "the ½ of Φ halves the erf alone; 1 + erf(x/√2) needs brackets": lambda x: _cdf(x) + 0.5 + x * _phi(x),
+        "Φ(x) is not erf(x/√2), but (1 + erf(x/√2)) / 2": lambda x: 2 * _cdf(x) - 1 + x * _phi(x),
+        "this has 1 - Φ(x) in place of Φ(x)": lambda x: _cdf(-x) + x * _phi(x),
         "the factor x of the second term is missing: the slope is Φ(x) + x·φ(x)": lambda x: _cdf(x) + _phi(x),
         "the second term is subtracted; the product rule adds it": lambda x: _cdf(x) - x * _phi(x),
-        "the 1/√(2π) of the density is missing: φ(x) = exp(-x²/2) / √(2π)": (
-            lambda x: _cdf(x) + x * _phi(x) * math.sqrt(2 * math.pi)
-        ),
-        "the density has exp(-x²) in place of exp(-x²/2)": (
-            lambda x: _cdf(x) + x * torch.exp(-x.square()) / math.sqrt(2 * math.pi)
-        ),
-        "the density is divided by 2π; it is divided by its root, √(2π)": (
-            lambda x: _cdf(x) + x * _phi(x) / math.sqrt(2 * math.pi)
-        ),
-        "the density is divided by √π; it is divided by √(2π)": lambda x: _cdf(x) + x * _phi(x) * math.sqrt(2),
+        "the second term holds the slope of φ; it is x·φ(x)": lambda x: _cdf(x) - x * x * _phi(x),
+        "the 1/√(2π) of the density is missing: φ(x) = exp(-x²/2) / √(2π)": lambda x: _slope(x, ROOT),
+        "the density has exp(-x²) in place of exp(-x²/2)": lambda x: _cdf(x) + x * _phi(x) * torch.exp(-x.square() / 2),
+        "the minus sign of exp(-x²/2) is lost; (-x)² is x²": lambda x: _cdf(x) + x * _phi(x) * torch.exp(x.square()),
+        "x is not squared in exp(-x²/2)": lambda x: _cdf(x) + x * torch.exp(-x / 2) / ROOT,
+        "x is halved before it is squared; it is x²/2": lambda x: _cdf(x) + x * _phi(x / math.sqrt(2)),
+        "the density is divided by 2π; it is divided by its root, √(2π)": lambda x: _slope(x, 1 / ROOT),
+        "the density is divided by √π; it is divided by √(2π)": lambda x: _slope(x, math.sqrt(2)),
+        "the density is divided by √2·π; the root covers 2π": lambda x: _slope(x, 1 / math.sqrt(math.pi)),
+        "`/ √2 * π` multiplies by π; the root covers 2π": lambda x: _slope(x, math.pi**1.5),
         "the √2 inside erf is missing: Φ(x) = (1 + erf(x/√2)) / 2": lambda x: (1 + torch.erf(x)) / 2 + x * _phi(x),
+        "erf has x/2 in place of x/√2": lambda x: _cdf(x / math.sqrt(2)) + x * _phi(x),
         "this is the slope of the tanh form": _slope_of(lambda x: F.gelu(x, approximate="tanh")),
         "this is the slope of ReLU, 0 or 1": lambda x: (x > 0).to(x.dtype),
         "this is GELU itself, not its slope": F.gelu,
@@ -183,20 +204,16 @@ def _count_block(tokens: int, dim: int, hidden: int) -> tuple[int, int]:
     return linear + biases + norms, tokens * linear + 2 * tokens * tokens * dim
 
 
-def _off(parameters, macs=lambda N, D, hidden: 0) -> Answer:
+def _less(parameters, macs=lambda N, D, h: 0) -> Answer:
     """`parameters(D, hidden)` and `macs(N, D, hidden)` too few."""
-
-    def answer(N: int, D: int, hidden: int) -> tuple[int, int]:
-        right = _count_block(N, D, hidden)
-        return right[0] - parameters(D, hidden), right[1] - macs(N, D, hidden)
-
-    return answer
+    return lambda N, D, h: (_count_block(N, D, h)[0] - parameters(D, h), _count_block(N, D, h)[1] - macs(N, D, h))
 
 
-def _macs_off(macs) -> Answer:
-    return _off(lambda D, hidden: 0, macs)
+def _macs(macs) -> Answer:
+    return _less(lambda D, h: 0, macs)
 
 
+FOUR = "queries, keys, values, output"
 exercise(
     "7.3",
     reference=_count_block,
@@ -204,43 +221,49 @@ exercise(
     difference=compare.integer_tuples,
     mistakes={
         "the biases of the linear layers are left out of the parameters: 4D in attention, hidden + D in the MLP": (
-            _off(lambda D, hidden: 5 * D + hidden)
+            _less(lambda D, h: 5 * D + h)
         ),
-        "the two LayerNorms are left out of the parameters; each has a gain and a shift, 2D": (
-            _off(lambda D, hidden: 4 * D)
-        ),
+        "the two LayerNorms are left out of the parameters; each has a gain and a shift, 2D": _less(lambda D, h: 4 * D),
         "the parameters count the weight matrices alone; biases and LayerNorms have some too": (
-            _off(lambda D, hidden: 9 * D + hidden)
+            _less(lambda D, h: 9 * D + h)
         ),
         "the parameters hold only one LayerNorm, or only the gains; a block has two, with a gain and a shift each": (
-            _off(lambda D, hidden: 2 * D)
+            _less(lambda D, h: 2 * D)
         ),
-        "the output projection of attention is missing from the parameters: queries, keys, values, output": (
-            _off(lambda D, hidden: D * D + D)
+        f"the output projection of attention is missing from the parameters: {FOUR}": _less(lambda D, h: D * D + D),
+        "the first layer of the MLP has a bias of the hidden width, not D": _less(lambda D, h: h - D),
+        "the MLP has the hidden width 4D here whatever `hidden` says": lambda N, D, h: _count_block(N, D, 4 * D),
+        "the MLP's parameters have the width 4D whatever `hidden` says": _less(lambda D, h: (2 * D + 1) * (h - 4 * D)),
+        "the MLP's multiply–adds have the width 4D whatever `hidden` says": (
+            _macs(lambda N, D, h: 2 * N * D * (h - 4 * D))
         ),
-        "the first layer of the MLP has a bias of the hidden width, not D": _off(lambda D, hidden: hidden - D),
-        "the MLP has the hidden width 4D here whatever `hidden` says": lambda N, D, hidden: _count_block(N, D, 4 * D),
+        "the parameters are multiplied by N; all tokens share them": (
+            lambda N, D, h: (N * _count_block(N, D, h)[0], _count_block(N, D, h)[1])
+        ),
+        "parameters times N: but biases and LayerNorms have no products, and the N² part is missing": (
+            _macs(lambda N, D, h: 2 * N * N * D - N * (9 * D + h))
+        ),
+        "the multiply–adds hold parameters times N; biases and LayerNorms have no products": (
+            _macs(lambda N, D, h: -N * (9 * D + h))
+        ),
         "the N² part is counted once; QKᵀ costs N²D, and the weights times V cost N²D again": (
-            _macs_off(lambda N, D, hidden: N * N * D)
+            _macs(lambda N, D, h: N * N * D)
         ),
-        "the N² part is missing: QKᵀ and the weights times V cost N²D each": (
-            _macs_off(lambda N, D, hidden: 2 * N * N * D)
-        ),
-        "these are FLOPs, two for each multiply–add": _macs_off(lambda *sizes: -_count_block(*sizes)[1]),
+        "the N² part is missing: QKᵀ and the weights times V cost N²D each": _macs(lambda N, D, h: 2 * N * N * D),
+        "the scores cost N²D, not ND²": _macs(lambda N, D, h: 2 * N * D * (N - D)),
+        "these are FLOPs, two for each multiply–add": _macs(lambda *sizes: -_count_block(*sizes)[1]),
         "the linear layers are counted for one token; each of the N tokens passes through them": (
-            _macs_off(lambda N, D, hidden: (N - 1) * _linear(D, hidden))
+            _macs(lambda N, D, h: (N - 1) * _linear(D, h))
         ),
-        "the output projection is missing from the multiply–adds: queries, keys, values, output": (
-            _macs_off(lambda N, D, hidden: N * D * D)
-        ),
-        "the output projection is missing from both numbers: queries, keys, values, output": (
-            _off(lambda D, hidden: D * D + D, lambda N, D, hidden: N * D * D)
+        f"the output projection is missing from the multiply–adds: {FOUR}": _macs(lambda N, D, h: N * D * D),
+        f"the output projection is missing from both numbers: {FOUR}": (
+            _less(lambda D, h: D * D + D, lambda N, D, h: N * D * D)
         ),
         "the biases are in the multiply–adds; they are added without a product and stay out": (
-            _macs_off(lambda N, D, hidden: -N * (5 * D + hidden))
+            _macs(lambda N, D, h: -N * (5 * D + h))
         ),
         "the MLP's multiply–adds hold one of its two layers; each needs D times `hidden` for a token": (
-            _macs_off(lambda N, D, hidden: N * D * hidden)
+            _macs(lambda N, D, h: N * D * h)
         ),
         "the order is parameters, then multiply–adds": lambda *sizes: _count_block(*sizes)[::-1],
     },
@@ -257,26 +280,24 @@ def _branch_case(batch: int, tokens: int, dim: int, rate: float, training: bool 
     x, branch = _normal(batch, tokens, dim, dtype=dtype), _normal(batch, tokens, dim, shift=1.0, dtype=dtype)
     keep = torch.arange(batch) % 3 != 1  # True, False, True, True, False …
     label = f"x and branch {(batch, tokens, dim)}, keep = {keep.tolist()}, rate = {rate}, training = {training}"
-    return Case((x, branch, keep, rate, training), label=label, traits=_traits(batch), gradient=batch == 3)
+    return Case((x, branch, keep, rate, training), label=label, traits=batch_traits(batch), gradient=batch == 3)
 
 
 def _dropped_case() -> Case:
     args = _normal(1, 2, 3), _normal(1, 2, 3, shift=1.0), torch.tensor([False]), 0.5, True
-    return Case(args, "x and branch (1, 2, 3), keep = [False], rate = 0.5, training = True", traits=_traits(1))
+    return Case(args, "x and branch (1, 2, 3), keep = [False], rate = 0.5, training = True", traits=batch_traits(1))
 
 
-def _training(change: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Answer:
+def _train(change: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Answer:
     """x + branch in evaluation, `change(x, branch, keep, rate)` with a broadcastable keep in training."""
     return lambda x, b, keep, rate, training: change(x, b, keep[:, None, None], rate) if training else x + b
 
 
-def _evaluation(change: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Answer:
+def _eval(change: Callable[[Tensor, Tensor, Tensor, float], Tensor]) -> Answer:
     """The right sum in training, `change(x, branch, keep, rate)` in evaluation."""
-
-    def answer(x: Tensor, b: Tensor, keep: Tensor, rate: float, training: bool) -> Tensor:
-        return _add_branch(x, b, keep, rate, True) if training else change(x, b, keep[:, None, None], rate)
-
-    return answer
+    return lambda x, b, keep, rate, training: (
+        _add_branch(x, b, keep, rate, True) if training else change(x, b, keep[:, None, None], rate)
+    )
 
 
 exercise(
@@ -292,50 +313,54 @@ exercise(
     ],
     mistakes={
         "the images that keep their branch are not scaled up; divide the branch by 1 - rate": (
-            _training(lambda x, b, k, r: x + b * k)
+            _train(lambda x, b, k, r: x + b * k)
         ),
         "the branch is never dropped in training; where `keep` is False an image gets x alone": (
-            _training(lambda x, b, k, r: x + b)
+            _train(lambda x, b, k, r: x + b)
         ),
         "the skip connection is dropped with the branch, and nothing is scaled; an image without its branch is x": (
-            _training(lambda x, b, k, r: (x + b) * k)
+            _train(lambda x, b, k, r: (x + b) * k)
         ),
         "the branch is multiplied by 1 - rate in training; divide, so that the mean over the tosses stays": (
-            _training(lambda x, b, k, r: x + b * k * (1 - r))
+            _train(lambda x, b, k, r: x + b * k * (1 - r))
         ),
         "the branch is divided by the rate; the share of images that keep it is 1 - rate": (
-            _training(lambda x, b, k, r: x + b * k / r)
+            _train(lambda x, b, k, r: x + b * k / r)
         ),
+        "the branch is multiplied by the rate; divide it by 1 - rate": _train(lambda x, b, k, r: x + b * k * r),
+        "`/ 1 - rate` subtracts the rate; put 1 - rate in brackets": _train(lambda x, b, k, r: x + b * k / 1 - r),
         "the skip connection is dropped and scaled too; only the branch should be": (
-            _training(lambda x, b, k, r: (x + b) * k / (1 - r))
+            _train(lambda x, b, k, r: (x + b) * k / (1 - r))
         ),
         "the skip connection is dropped too: an image without its branch is x, not zeros": (
-            _training(lambda x, b, k, r: (x + b / (1 - r)) * k)
+            _train(lambda x, b, k, r: (x + b / (1 - r)) * k)
         ),
+        "x is scaled with the branch where it is kept": _train(lambda x, b, k, r: x * ~k + (x + b) * k / (1 - r)),
         "the toss is the wrong way round: True means that the image keeps its branch": (
-            _training(lambda x, b, k, r: x + b * ~k / (1 - r))
+            _train(lambda x, b, k, r: x + b * ~k / (1 - r))
         ),
-        "the toss is spread over the last axis, the D numbers of a token; give it two axes of length 1, (B, 1, 1)": (
-            lambda x, b, keep, rate, training: x + b * keep / (1 - rate) if training else x + b
+        f"the toss is spread over the last axis, the D numbers of a token; {AXES}": (
+            _train(lambda x, b, k, r: x + b * k[:, 0, 0] / (1 - r))
         ),
-        "the toss is spread over the tokens; give it two axes of length 1, (B, 1, 1)": (
-            lambda x, b, keep, rate, training: x + b * keep[:, None] / (1 - rate) if training else x + b
+        f"the toss is spread over the tokens; {AXES}": _train(lambda x, b, k, r: x + b * k[:, 0] / (1 - r)),
+        "one toss, the first or any, decides for the whole batch; each image has its own": (
+            _train(lambda x, b, k, r: x + b * k[0] / (1 - r))
         ),
-        "the first toss decides for the whole batch; each image has its own": (
-            _training(lambda x, b, k, r: x + b * k[0] / (1 - r))
-        ),
+        "one toss decides, and nothing is scaled; each image has its own": _train(lambda x, b, k, r: x + b * k[0]),
+        "this drops single numbers; the tosses are in `keep`": lambda x, b, k, r, train: x + F.dropout(b, r, train),
+        "training and evaluation are swapped": lambda x, b, k, r, training: _add_branch(x, b, k, r, not training),
         "the branch is dropped in evaluation too; there every image takes it, unscaled": (
-            _evaluation(lambda x, b, k, r: x + b * k / (1 - r))
+            _eval(lambda x, b, k, r: x + b * k / (1 - r))
         ),
         "the branch is scaled in evaluation; dividing by 1 - rate in training has done that already": (
-            _evaluation(lambda x, b, k, r: x + b * (1 - r))
+            _eval(lambda x, b, k, r: x + b * (1 - r))
         ),
         "the branch is divided by 1 - rate in evaluation too; there nothing is dropped, so nothing is scaled": (
-            _evaluation(lambda x, b, k, r: x + b / (1 - r))
+            _eval(lambda x, b, k, r: x + b / (1 - r))
         ),
-        "in evaluation the branch is left out; there every image takes it": _evaluation(lambda x, *_: x),
+        "in evaluation the branch is left out; there every image takes it": _eval(lambda x, *_: x),
         "x is scaled up with the branch; divide the branch alone by 1 - rate": (
-            _training(lambda x, b, k, r: (x + b * k) / (1 - r))
+            _train(lambda x, b, k, r: (x + b * k) / (1 - r))
         ),
         "this is the form of the original paper, scaled in evaluation; here the branch is divided by 1 - rate in "
         "training, and in evaluation it is taken as it is": (
@@ -360,7 +385,7 @@ def _parallel_case(batch: int, tokens: int, dim: int, heads: int, dtype=torch.fl
     layers = nn.LayerNorm(dim), MultiHeadAttention(dim, heads), MLP(dim, 2 * dim)
     filled = [_fill(layer.to(dtype), seed).requires_grad_(False) for seed, layer in enumerate(layers)]
     x = _normal(batch, tokens, dim, scale=2.0, shift=1.0, dtype=dtype)
-    return Case((x, *filled), label=f"x {(batch, tokens, dim)}", traits=_traits(batch), gradient=batch == 2)
+    return Case((x, *filled), label=f"x {(batch, tokens, dim)}", traits=batch_traits(batch), gradient=batch == 2)
 
 
 def _in_line(x: Tensor, norm: Answer, attention: Answer, mlp: Answer) -> Tensor:
@@ -378,51 +403,43 @@ exercise(
         _parallel_case(1, 4, 12, 4, torch.float64),
     ],
     mistakes={
-        "the MLP reads the tokens after attention, as in ViT's block; here both branches read the same tokens": (
-            _in_line
-        ),
-        "attention reads the tokens after the MLP; here both branches read the same tokens": (
-            lambda z, LN, MSA, MLP: _in_line(z, LN, MLP, MSA)
-        ),
+        f"the MLP reads the tokens after attention, as in ViT's block; here {BOTH}": _in_line,
+        f"attention reads the tokens after the MLP; here {BOTH}": lambda x, n, a, m: _in_line(x, n, m, a),
         "the skip connection starts from the normalised tokens; it has to carry x itself": (
-            lambda z, LN, MSA, MLP: LN(z) + MSA(LN(z)) + MLP(LN(z))
+            lambda x, n, a, m: n(x) + a(n(x)) + m(n(x))
         ),
-        "there is no skip connection: add x": lambda z, LN, MSA, MLP: MSA(LN(z)) + MLP(LN(z)),
-        "x is added twice, once with each branch": lambda z, LN, MSA, MLP: z + MSA(LN(z)) + z + MLP(LN(z)),
-        "the branches read x as it is; the LayerNorm stands before them": lambda z, LN, MSA, MLP: z + MSA(z) + MLP(z),
-        "the MLP reads x as it is; both branches read the normalised tokens": (
-            lambda z, LN, MSA, MLP: z + MSA(LN(z)) + MLP(z)
-        ),
-        "attention reads x as it is; both branches read the normalised tokens": (
-            lambda z, LN, MSA, MLP: z + MSA(z) + MLP(LN(z))
-        ),
+        "there is no skip connection: add x": lambda x, n, a, m: a(n(x)) + m(n(x)),
+        "x is added twice, once with each branch": lambda x, n, a, m: x + a(n(x)) + x + m(n(x)),
+        "the branches read x as it is; the LayerNorm stands before them": lambda x, n, a, m: x + a(x) + m(x),
+        "the MLP reads x as it is; both branches read the normalised tokens": lambda x, n, a, m: x + a(n(x)) + m(x),
+        "attention reads x as it is; both branches read the normalised tokens": lambda x, n, a, m: x + a(x) + m(n(x)),
         "the sum is normalised, as in post-norm; here the LayerNorm stands before the branches": (
-            lambda z, LN, MSA, MLP: LN(z + MSA(z) + MLP(z))
+            lambda x, n, a, m: n(x + a(x) + m(x))
         ),
         "the branches are chained, the MLP behind attention; both read the same tokens": (
-            lambda z, LN, MSA, MLP: z + MLP(MSA(LN(z)))
+            lambda x, n, a, m: x + m(a(n(x)))
         ),
+        f"the branches are chained, attention behind the MLP; {BOTH}": lambda x, n, a, m: x + a(m(n(x))),
+        f"the MLP reads what attention returns; {BOTH}": lambda x, n, a, m: x + a(n(x)) + m(a(n(x))),
         "the outputs of the branches are normalised; the LayerNorm stands before them": (
-            lambda z, LN, MSA, MLP: z + LN(MSA(z)) + LN(MLP(z))
+            lambda x, n, a, m: x + n(a(x)) + n(m(x))
         ),
-        "the mean of the two branches is added; add both": lambda z, LN, MSA, MLP: z + (MSA(LN(z)) + MLP(LN(z))) / 2,
-        "the sum is normalised once more; it goes on as it is": (
-            lambda z, LN, MSA, MLP: LN(z + MSA(LN(z)) + MLP(LN(z)))
+        "the branches are normalised together, behind": lambda x, n, a, m: x + n(a(x) + m(x)),
+        "the branches are multiplied; add both": lambda x, n, a, m: x + a(n(x)) * m(n(x)),
+        "the mean of the two branches is added; add both": lambda x, n, a, m: x + (a(n(x)) + m(n(x))) / 2,
+        "the sum is normalised once more; it goes on as it is": lambda x, n, a, m: n(x + a(n(x)) + m(n(x))),
+        f"the MLP reads the stream after attention, and without the LayerNorm; {BOTH}": (
+            lambda x, n, a, m: x + a(n(x)) + m(x + a(n(x)))
         ),
-        "the MLP reads the stream after attention, and without the LayerNorm; both branches read the same tokens": (
-            lambda z, LN, MSA, MLP: z + MSA(LN(z)) + MLP(z + MSA(LN(z)))
-        ),
-        "only the MLP is added; the branch of attention is missing": lambda z, LN, MSA, MLP: z + MLP(LN(z)),
-        "only attention is added; the MLP's branch is missing": lambda z, LN, MSA, MLP: z + MSA(LN(z)),
+        "only the MLP is added; the branch of attention is missing": lambda x, n, a, m: x + m(n(x)),
+        "only attention is added; the MLP's branch is missing": lambda x, n, a, m: x + a(n(x)),
+        "attention is added twice, the MLP never": lambda x, n, a, m: x + 2 * a(n(x)),
     },
 )
 
 
 # 7.6 -----------------------------------------------------------------------------------------------------------------
-State = dict[str, Tensor]
-
-
-def _carry(layer: nn.Module, split: Callable[[Tensor], Any] = lambda joined: joined.chunk(3)) -> State:
+def _carry(layer: nn.Module, split: Callable[[Tensor], Any] = lambda joined: joined.chunk(3)) -> dict[str, Tensor]:
     """torch's encoder layer -> the state dict of an `EncoderBlock`, the joined projection split by `split`."""
     renamed = {"self_attn.out_proj": "attention.out_proj", "linear1": "mlp.fc1", "linear2": "mlp.fc2"}
     theirs, ours = layer.state_dict(), {}
@@ -451,15 +468,12 @@ def _wrong_state(got: Any, expected: tuple[tuple[str, Tensor], ...]) -> str | No
     if not isinstance(got, tuple) or not all(isinstance(item, tuple) and len(item) == 2 for item in got):
         return f"returned {compare.shown(got)}, expected a dict from names to tensors"
     mine, theirs = dict(got), dict(expected)
-    for title, names in (("is missing", theirs.keys() - mine.keys()), ("is not a name", mine.keys() - theirs.keys())):
+    missing, unknown = theirs.keys() - mine.keys(), mine.keys() - theirs.keys()
+    for names, what in ((missing, "is missing"), (unknown, "is not a name of an EncoderBlock")):
         if names:
-            more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-            return f"`{min(names)}`{more} {title}" + ("" if title == "is missing" else " of an EncoderBlock")
-    for name, tensor in expected:
-        problem = compare.tensors(mine[name], tensor)
-        if problem:
-            return f"`{name}`: {problem}"
-    return None
+            return f"`{min(names)}`" + (f" (and {len(names) - 1} more)" if len(names) > 1 else "") + f" {what}"
+    problems = ((name, compare.tensors(mine[name], tensor)) for name, tensor in expected)
+    return next((f"`{name}`: {problem}" for name, problem in problems if problem), None)
 
 
 def _split(split: Callable[[Tensor, nn.Module], Any]) -> Answer:
@@ -470,34 +484,23 @@ def _in_order(*order: int) -> Answer:
     return _split(lambda joined, _: [joined.chunk(3)[index] for index in order])
 
 
-def _by_head(joined: Tensor, layer: nn.Module) -> list[Tensor]:
-    return [part.flatten(0, 1) for part in joined.unflatten(0, (layer.self_attn.num_heads, 3, -1)).unbind(1)]
+def _without(pattern: str) -> Answer:
+    return lambda layer: {name: t for name, t in _carry(layer).items() if not re.search(pattern, name)}
 
 
-def _without(*endings: str) -> Answer:
-    return lambda layer: {name: t for name, t in _carry(layer).items() if not name.endswith(endings)}
+def _transposed(pattern: str) -> Answer:
+    """The matrices whose name fits the pattern as (inputs, outputs)."""
+    fits = re.compile(pattern).search
+    return lambda layer: {name: t.T if t.ndim == 2 and fits(name) else t for name, t in _carry(layer).items()}
 
 
-def _transposed(*starts: str) -> Answer:
-    """The matrices whose names start with one of `starts` as (inputs, outputs)."""
-    return lambda layer: {
-        name: t.T if name.startswith(starts) and t.ndim == 2 else t for name, t in _carry(layer).items()
-    }
+def _renamed(pattern: str, new: Any) -> Answer:
+    return lambda layer: {re.sub(pattern, new, name): t for name, t in _carry(layer).items()}
 
 
-def _swapped(first: str, second: str) -> Answer:
-    """Two layers exchanged."""
-
-    def answer(layer: nn.Module) -> State:
-        swap = {first: second, second: first}
-        return {
-            f"{swap.get(name.rpartition('.')[0], name.rpartition('.')[0])}.{name.rpartition('.')[2]}": t
-            for name, t in _carry(layer).items()
-        }
-
-    return answer
-
-
+QKV = "in `in_proj_weight` they lie as q, k, v"
+BLOCKS = "q, k and v are three blocks of D rows each"
+STORED = "both sides store them as (outputs, inputs)"
 exercise(
     "7.6",
     reference=lambda layer: _carry(layer),
@@ -505,38 +508,40 @@ exercise(
     difference=_wrong_state,
     simplify=_pairs,
     mistakes={
-        "the three projections are taken in the wrong order; in `in_proj_weight` they lie as q, k, v": (
-            _in_order(1, 0, 2)
-        ),
-        "values and queries are swapped; in `in_proj_weight` they lie as q, k, v": _in_order(2, 1, 0),
-        "keys and values are swapped; in `in_proj_weight` they lie as q, k, v": _in_order(0, 2, 1),
-        "every third row is taken; q, k and v are three blocks of D rows each": (
-            _split(lambda joined, _: [joined[index::3] for index in range(3)])
-        ),
-        "the rows are split head by head; q, k and v are three blocks of D rows each, with all heads in them": (
-            _split(_by_head)
+        f"the three projections are taken in the wrong order; {QKV}": _in_order(1, 0, 2),
+        f"values and queries are swapped; {QKV}": _in_order(2, 1, 0),
+        f"keys and values are swapped; {QKV}": _in_order(0, 2, 1),
+        f"all three are in a wrong place, as k, v, q; {QKV}": _in_order(1, 2, 0),
+        f"all three are in a wrong place, as v, q, k; {QKV}": _in_order(2, 0, 1),
+        f"all three get the rows of the queries; {QKV}": _in_order(0, 0, 0),
+        f"all three get the whole of `in_proj_weight`; {BLOCKS}": _split(lambda joined, _: [joined] * 3),
+        f"every third row is taken; {BLOCKS}": _split(lambda joined, _: [joined[index::3] for index in range(3)]),
+        f"the rows are split head by head; {BLOCKS}, with all heads in them": _split(
+            lambda joined, layer: joined.unflatten(0, (layer.self_attn.num_heads, 3, -1)).transpose(0, 1).flatten(1, 2)
         ),
         "the matrix is cut along its columns; the three blocks lie one below the other, along axis 0": (
             _split(lambda joined, _: joined.tensor_split(3, dim=-1))
         ),
-        "the weights are transposed; both sides store them as (outputs, inputs)": _transposed(""),
-        "the weights of q, k and v are transposed; both sides store them as (outputs, inputs)": (
-            _transposed("attention.q", "attention.k", "attention.v")
+        f"the weights are transposed; {STORED}": _transposed(""),
+        f"the weights of q, k and v are transposed; {STORED}": _transposed("[qkv]_proj"),
+        f"the weights of attention are transposed; {STORED}": _transposed("attention"),
+        f"the weight of the output projection is transposed; {STORED}": _transposed("out_proj"),
+        f"the weights of the MLP are transposed; {STORED}": _transposed("mlp"),
+        "the two LayerNorms are swapped; norm1 belongs to attention": (
+            _renamed("norm(.)", lambda m: f"norm{3 - int(m[1])}")
         ),
-        "the two LayerNorms are swapped; norm1 belongs to attention": _swapped("norm1", "norm2"),
-        "the two layers of the MLP are swapped; linear1 is fc1": _swapped("mlp.fc1", "mlp.fc2"),
+        "the two layers of the MLP are swapped; linear1 is fc1": _renamed("fc(.)", lambda m: f"fc{3 - int(m[1])}"),
         "the biases are left out; each of the layers has one, the LayerNorms too": _without("bias"),
-        "`in_proj_bias` is not carried across; q, k and v have biases too": (
-            _without("q_proj.bias", "k_proj.bias", "v_proj.bias")
-        ),
+        "`in_proj_bias` is not carried across; q, k and v have biases too": _without("[qkv]_proj.bias"),
+        "the biases of attention are left out; its four layers have them": _without("proj.bias"),
+        "the MLP is left out: linear1 becomes `mlp.fc1`": _without("mlp"),
         "the names are still torch's; an EncoderBlock calls them `attention.q_proj.weight`, `mlp.fc1.weight` …": (
             lambda layer: dict(layer.state_dict())
         ),
-        "the LayerNorms are left out; their gains and shifts are weights too": (
-            _without("norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias")
-        ),
-        "the output projection is left out: `self_attn.out_proj` becomes `attention.out_proj`": (
-            _without("out_proj.weight", "out_proj.bias")
-        ),
+        "an EncoderBlock says `attention`, not `self_attn`": _renamed("attention", "self_attn"),
+        "an EncoderBlock says `mlp.fc1`, not `linear1`": _renamed("mlp.fc", "linear"),
+        "an EncoderBlock says `mlp.fc1`, not `fc1`": _renamed("mlp.", ""),
+        "the LayerNorms are left out; their gains and shifts are weights too": _without("norm"),
+        "the output projection is left out: `self_attn.out_proj` becomes `attention.out_proj`": _without("out_proj"),
     },
 )
