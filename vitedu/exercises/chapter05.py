@@ -9,7 +9,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, distinct, exercise, image_case, image_traits, on, refusing
+from vitedu.exercises.exercise import Answer, Case, distinct, exercise, formulas, image_case, image_traits, on, refusing
 from vitedu.patch import patch_grid, unpatchify
 
 RASTER = "raster order goes left to right, then down"
@@ -121,14 +121,39 @@ def _box(row: int, column: int, P: int) -> tuple[int, ...]:
     return row * P, column * P, (row + 1) * P, (column + 1) * P
 
 
-def _found(divide) -> Answer:
-    """The box of the row and column that `divide(n, W, P)` finds."""
-    return lambda n, W, P: _box(*divide(n, W, P), P)
-
-
-def _put(arrange) -> Answer:
-    """The right box as `arrange(top, left, bottom, right, P)` writes it."""
-    return lambda n, W, P: arrange(*_box(*divmod(n, W // P), P), P)
+@formulas(5, 12, 4)
+def _wrong_boxes(n: int, W: int, P: int) -> dict[str, tuple]:
+    (r, c), (t, l, b, right) = divmod(n, W // P), _box(*divmod(n, W // P), P)
+    return {
+        "the index is divided by P; a row of the grid holds W/P patches": _box(*divmod(n, P), P),
+        "the index is divided by W, as if a row held a token for every pixel; it holds W/P patches": (
+            _box(*divmod(n, W), P)
+        ),
+        "the column is what is left by W/P, not by W": _box(r, n % W, P),
+        "the column is what is left by W/P, not by P": _box(r, n % P, P),
+        "all tokens are put into one row; it holds W/P of them": _box(0, n, P),
+        "x comes before y, or row and column are swapped: the order is top, left, bottom, right, and the row is "
+        "index // (W/P)": (l, t, right, b),
+        "the order is top, left, bottom, right, not top, bottom, left, right": (t, b, l, right),
+        "this is x, y, width, height; the order is top, left, bottom, right": (l, t, P, P),
+        "these are two pairs; return the four numbers": ((t, l), (b, right)),
+        "bottom and right are missing: top + P and left + P": (t, l),
+        "the index is counted from 1; the first token has index 0": _box(*divmod(n - 1, W // P), P),
+        "rows and columns of the grid count from 0": _box(r + 1, c + 1, P),
+        "bottom and right name the last pixel inside; exclusive ends are one further, as in `image[top:bottom]`": (
+            (t, l, b - 1, right - 1)
+        ),
+        "the box is counted in patches; multiply by P to get pixels": (r, c, r + 1, c + 1),
+        "row and column are not multiplied by P": (r, c, r + P, c + P),
+        "`row + 1 * P` is row + P: brackets are missing": (t, l, r + P, c + P),
+        "top is the row of the grid; multiply it by P to get pixels": (r, l, b, right),
+        "top is the row of the grid, and bottom is counted from it; multiply the row by P to get pixels": (
+            (r, l, r + P, right)
+        ),
+        "the last two numbers are height and width; bottom = top + P, right = left + P": (t, l, P, P),
+        "`/` always gives a float in Python; `//` and `%` keep whole numbers": _box(float(r), float(c), P),
+        "`index / (W/P)` keeps the fraction; `//` drops it": _box(n / (W // P), c, P),
+    }
 
 
 exercise(
@@ -136,42 +161,7 @@ exercise(
     reference=lambda index, width, patch: _box(*divmod(index, width // patch), patch),
     cases=lambda: on((5, 12, 4), (0, 12, 4), (2, 12, 4), (3, 12, 4), (7, 20, 2), (17, 56, 7), (4, 3, 3)),
     difference=compare.integer_tuples,
-    mistakes={
-        "the index is divided by P; a row of the grid holds W/P patches": _found(lambda n, W, P: divmod(n, P)),
-        "the index is divided by W, as if a row held a token for every pixel; it holds W/P patches": (
-            _found(lambda n, W, P: divmod(n, W))
-        ),
-        "the column is what is left by W/P, not by W": _found(lambda n, W, P: (n // (W // P), n % W)),
-        "the column is what is left by W/P, not by P": _found(lambda n, W, P: (n // (W // P), n % P)),
-        "all tokens are put into one row; it holds W/P of them": _found(lambda n, W, P: (0, n)),
-        "x comes before y, or row and column are swapped: the order is top, left, bottom, right, and the row is "
-        "index // (W/P)": _put(lambda t, l, b, r, P: (l, t, r, b)),
-        "the order is top, left, bottom, right, not top, bottom, left, right": _put(lambda t, l, b, r, P: (t, b, l, r)),
-        "this is x, y, width, height; the order is top, left, bottom, right": _put(lambda t, l, b, r, P: (l, t, P, P)),
-        "these are two pairs; return the four numbers": _put(lambda t, l, b, r, P: ((t, l), (b, r))),
-        "bottom and right are missing: top + P and left + P": _put(lambda t, l, b, r, P: (t, l)),
-        "the index is counted from 1; the first token has index 0": _found(lambda n, W, P: divmod(n - 1, W // P)),
-        "rows and columns of the grid count from 0": _found(lambda n, W, P: (n // (W // P) + 1, n % (W // P) + 1)),
-        "bottom and right name the last pixel inside; exclusive ends are one further, as in `image[top:bottom]`": (
-            _put(lambda t, l, b, r, P: (t, l, b - 1, r - 1))
-        ),
-        "the box is counted in patches; multiply by P to get pixels": (
-            _put(lambda t, l, b, r, P: (t // P, l // P, b // P, r // P))
-        ),
-        "row and column are not multiplied by P": _put(lambda t, l, b, r, P: (t // P, l // P, t // P + P, l // P + P)),
-        "`row + 1 * P` is row + P: brackets are missing": _put(lambda t, l, b, r, P: (t, l, t // P + P, l // P + P)),
-        "top is the row of the grid; multiply it by P to get pixels": _put(lambda t, l, b, r, P: (t // P, l, b, r)),
-        "top is the row of the grid, and bottom is counted from it; multiply the row by P to get pixels": (
-            _put(lambda t, l, b, r, P: (t // P, l, t // P + P, r))
-        ),
-        "the last two numbers are height and width; bottom = top + P, right = left + P": (
-            _put(lambda t, l, b, r, P: (t, l, P, P))
-        ),
-        "`/` always gives a float in Python; `//` and `%` keep whole numbers": (
-            _put(lambda *sides: tuple(map(float, sides[:4])))
-        ),
-        "`index / (W/P)` keeps the fraction; `//` drops it": _found(lambda n, W, P: (n / (W // P), n % (W // P))),
-    },
+    mistakes=_wrong_boxes,
 )
 
 

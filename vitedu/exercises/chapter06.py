@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, batch_traits, distinct, exercise, on
+from vitedu.exercises.exercise import Answer, Case, batch_traits, distinct, exercise, formulas, on
 from vitedu.position import interpolate_positions
 
 Grid = tuple[int, int]
@@ -19,14 +19,46 @@ def _learned(height: int, width: int, channels: int, patch: int, dim: int) -> in
     return channels * patch**2 * dim + dim + dim + (1 + tokens) * dim
 
 
-def _count(total) -> Answer:
-    """`total(N, C, P, D)`."""
-    return lambda H, W, C, P, D: total((H // P) * (W // P), C, P, D)
-
-
-def _more(by) -> Answer:
-    """`by(N, C, P, D)` numbers more than the right count."""
-    return lambda H, W, C, P, D: _learned(H, W, C, P, D) + by((H // P) * (W // P), C, P, D)
+@formulas(60, 60, 3, 20, 768)
+def _wrong_counts(H: int, W: int, C: int, P: int, D: int) -> dict[str, float]:
+    N, E, right = (H // P) * (W // P), C * P * P * D, _learned(H, W, C, P, D)
+    return {
+        "D numbers are missing: count E, its bias, the class token, and a position for the class token as well": (
+            right - D
+        ),
+        "2·D numbers are missing: of the bias, the class token and its position you have only one": right - 2 * D,
+        "3·D numbers are missing: the bias, the class token, and its position": right - 3 * D,
+        "this is E alone; its bias, the class token and the positions are learned as well": E,
+        "this is E with its bias; the class token and the positions are learned as well": E + D,
+        "these are the positions alone; E, its bias and the class token are learned as well": (1 + N) * D,
+        "each token has a position of its own: 1 + N vectors, not one": right - N * D,
+        "D numbers are too many: there is one bias, one class token, and one position for each of 1 + N tokens": (
+            right + D
+        ),
+        "there is one class token, not one for each place": right + N * D,
+        "a patch is one token, whatever its channels": right + (C - 1) * N * D,
+        "the bias or the class token is counted as one number; each of them has D": right + 1 - D,
+        "bias and class token are counted as one number each; they have D": right + 2 - 2 * D,
+        "three channels are taken for granted; an image may have another number": right - E + 3 * P * P * D,
+        "E is counted for each patch, or with a row for each number of the picture; there is one E, with a row for "
+        "each number of a patch": right - E + N * E,
+        "HW is divided by P once; a patch takes P rows and P columns, P·P pixels": E + 2 * D + (1 + H * W // P) * D,
+        "these are positions for pixels; the tokens are patches": E + 2 * D + (1 + H * W) * D,
+        "patches down and across are added; multiply": E + 2 * D + (1 + H // P + W // P) * D,
+        "there is one E for all patches, not one for each; do not multiply it by N": right + (N - 1) * (E + D),
+        "the channels are left out of E: a patch has C·P·P numbers": right - E + P * P * D,
+        "a patch has P·P pixels, not P; E has C·P·P rows": right - E + C * P * D,
+        "the positions have length C·P·P here; they are added after the projection, so they have length D": (
+            E + 2 * D + (1 + N) * C * P * P
+        ),
+        "a position is D numbers, not one number": E + 2 * D + 1 + N,
+        "a bias for each number that enters; it is added to each number that leaves, so it has length D": (
+            right - D + C * P * P
+        ),
+        "the height stands for both sides; an image need not be square": _learned(H, H, C, P, D),
+        "the width stands for both sides; an image need not be square": _learned(W, W, C, P, D),
+        "`/` always gives a float in Python; `//` divides whole numbers": float(right),
+    }
 
 
 exercise(
@@ -36,57 +68,7 @@ exercise(
         (60, 60, 3, 20, 768), (224, 224, 3, 16, 768), (32, 48, 1, 8, 16), (12, 8, 5, 4, 10), (16, 16, 3, 16, 6)
     ),
     difference=compare.integers,
-    mistakes={
-        "D numbers are missing: count E, its bias, the class token, and a position for the class token as well": (
-            _more(lambda N, C, P, D: -D)
-        ),
-        "2·D numbers are missing: of the bias, the class token and its position you have only one": (
-            _more(lambda N, C, P, D: -2 * D)
-        ),
-        "3·D numbers are missing: the bias, the class token, and its position": _more(lambda N, C, P, D: -3 * D),
-        "this is E alone; its bias, the class token and the positions are learned as well": (
-            _count(lambda N, C, P, D: C * P * P * D)
-        ),
-        "this is E with its bias; the class token and the positions are learned as well": (
-            _count(lambda N, C, P, D: (C * P * P + 1) * D)
-        ),
-        "these are the positions alone; E, its bias and the class token are learned as well": (
-            _count(lambda N, C, P, D: (1 + N) * D)
-        ),
-        "each token has a position of its own: 1 + N vectors, not one": _more(lambda N, C, P, D: -N * D),
-        "D numbers are too many: there is one bias, one class token, and one position for each of 1 + N tokens": (
-            _more(lambda N, C, P, D: D)
-        ),
-        "there is one class token, not one for each place": _more(lambda N, C, P, D: N * D),
-        "a patch is one token, whatever its channels": _more(lambda N, C, P, D: (C - 1) * N * D),
-        "the bias or the class token is counted as one number; each of them has D": _more(lambda N, C, P, D: 1 - D),
-        "bias and class token are counted as one number each; they have D": _more(lambda N, C, P, D: 2 - 2 * D),
-        "three channels are taken for granted; an image may have another number": (
-            _more(lambda N, C, P, D: (3 - C) * P * P * D)
-        ),
-        "E is counted for each patch, or with a row for each number of the picture; there is one E, with a row for "
-        "each number of a patch": _more(lambda N, C, P, D: (N - 1) * C * P * P * D),
-        "HW is divided by P once; a patch takes P rows and P columns, P·P pixels": (
-            lambda H, W, C, P, D: C * P * P * D + 2 * D + (1 + H * W // P) * D
-        ),
-        "these are positions for pixels; the tokens are patches": lambda H, W, C, P, D: (C * P * P + 3 + H * W) * D,
-        "patches down and across are added; multiply": lambda H, W, C, P, D: (C * P * P + 3 + H // P + W // P) * D,
-        "there is one E for all patches, not one for each; do not multiply it by N": (
-            _more(lambda N, C, P, D: (N - 1) * (C * P * P + 1) * D)
-        ),
-        "the channels are left out of E: a patch has C·P·P numbers": _more(lambda N, C, P, D: (1 - C) * P * P * D),
-        "a patch has P·P pixels, not P; E has C·P·P rows": _more(lambda N, C, P, D: C * P * D - C * P * P * D),
-        "the positions have length C·P·P here; they are added after the projection, so they have length D": (
-            _more(lambda N, C, P, D: (1 + N) * (C * P * P - D))
-        ),
-        "a position is D numbers, not one number": _more(lambda N, C, P, D: (1 + N) * (1 - D)),
-        "a bias for each number that enters; it is added to each number that leaves, so it has length D": (
-            _more(lambda N, C, P, D: C * P * P - D)
-        ),
-        "the height stands for both sides; an image need not be square": lambda H, W, C, P, D: _learned(H, H, C, P, D),
-        "the width stands for both sides; an image need not be square": lambda H, W, C, P, D: _learned(W, W, C, P, D),
-        "`/` always gives a float in Python; `//` divides whole numbers": lambda *a: float(_learned(*a)),
-    },
+    mistakes=_wrong_counts,
 )
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitedu.attention import MultiHeadAttention
 from vitedu.block import MLP
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, batch_traits, exercise, on
+from vitedu.exercises.exercise import Answer, Case, batch_traits, exercise, formulas, on
 
 BOTH = "both branches read the same tokens"
 EACH = "each token is normalised by itself, over the last axis"
@@ -194,79 +194,68 @@ exercise(
 
 
 # 7.3 -----------------------------------------------------------------------------------------------------------------
-def _linear(D: int, hidden: int) -> int:
-    return 4 * D * D + 2 * D * hidden
-
-
 def _count_block(tokens: int, dim: int, hidden: int) -> tuple[int, int]:
     """(parameters, multiply-adds) of one block."""
-    linear, biases, norms = _linear(dim, hidden), 5 * dim + hidden, 4 * dim
+    linear, biases, norms = 4 * dim * dim + 2 * dim * hidden, 5 * dim + hidden, 4 * dim
     return linear + biases + norms, tokens * linear + 2 * tokens * tokens * dim
 
 
-def _less(parameters, macs=lambda N, D, h: 0) -> Answer:
-    """`parameters(D, hidden)` and `macs(N, D, hidden)` too few."""
-    return lambda N, D, h: (_count_block(N, D, h)[0] - parameters(D, h), _count_block(N, D, h)[1] - macs(N, D, h))
-
-
-def _macs(macs) -> Answer:
-    return _less(lambda D, h: 0, macs)
-
-
 FOUR = "queries, keys, values, output"
+
+
+@formulas(17, 48, 96)
+def _wrong_costs(N: int, D: int, hidden: int) -> dict[str, tuple[int, int]]:
+    (parameters, macs), linear = _count_block(N, D, hidden), 4 * D * D + 2 * D * hidden
+    return {
+        "the biases of the linear layers are left out of the parameters: 4D in attention, hidden + D in the MLP": (
+            (linear + 4 * D, macs)
+        ),
+        "the two LayerNorms are left out of the parameters; each has a gain and a shift, 2D": (
+            (parameters - 4 * D, macs)
+        ),
+        "the parameters count the weight matrices alone; biases and LayerNorms have some too": (linear, macs),
+        "the parameters hold only one LayerNorm, or only the gains; a block has two, with a gain and a shift each": (
+            (parameters - 2 * D, macs)
+        ),
+        f"the output projection of attention is missing from the parameters: {FOUR}": (parameters - D * D - D, macs),
+        "the first layer of the MLP has a bias of the hidden width, not D": (parameters - hidden + D, macs),
+        "the MLP has the hidden width 4D here whatever `hidden` says": _count_block(N, D, 4 * D),
+        "the MLP's parameters have the width 4D whatever `hidden` says": (_count_block(N, D, 4 * D)[0], macs),
+        "the MLP's multiply–adds have the width 4D whatever `hidden` says": (parameters, _count_block(N, D, 4 * D)[1]),
+        "the parameters are multiplied by N; all tokens share them": (N * parameters, macs),
+        "parameters times N: but biases and LayerNorms have no products, and the N² part is missing": (
+            (parameters, N * parameters)
+        ),
+        "the multiply–adds hold parameters times N; biases and LayerNorms have no products": (
+            (parameters, N * parameters + 2 * N * N * D)
+        ),
+        "the N² part is counted once; QKᵀ costs N²D, and the weights times V cost N²D again": (
+            (parameters, macs - N * N * D)
+        ),
+        "the N² part is missing: QKᵀ and the weights times V cost N²D each": (parameters, N * linear),
+        "the scores cost N²D, not ND²": (parameters, N * linear + 2 * N * D * D),
+        "these are FLOPs, two for each multiply–add": (parameters, 2 * macs),
+        "the linear layers are counted for one token; each of the N tokens passes through them": (
+            (parameters, linear + 2 * N * N * D)
+        ),
+        f"the output projection is missing from the multiply–adds: {FOUR}": (parameters, macs - N * D * D),
+        f"the output projection is missing from both numbers: {FOUR}": (parameters - D * D - D, macs - N * D * D),
+        "the biases are in the multiply–adds; they are added without a product and stay out": (
+            (parameters, macs + N * (5 * D + hidden))
+        ),
+        "the MLP's multiply–adds hold one of its two layers; each needs D times `hidden` for a token": (
+            (parameters, macs - N * D * hidden)
+        ),
+        "the order is parameters, then multiply–adds": (macs, parameters),
+    }
+
+
 exercise(
     "7.3",
     reference=_count_block,
     cases=lambda: on((196, 768, 3072), (1, 64, 256), (17, 48, 96), (50, 96, 60), (4, 6, 6)),
     difference=compare.integer_tuples,
-    mistakes={
-        "the biases of the linear layers are left out of the parameters: 4D in attention, hidden + D in the MLP": (
-            _less(lambda D, h: 5 * D + h)
-        ),
-        "the two LayerNorms are left out of the parameters; each has a gain and a shift, 2D": _less(lambda D, h: 4 * D),
-        "the parameters count the weight matrices alone; biases and LayerNorms have some too": (
-            _less(lambda D, h: 9 * D + h)
-        ),
-        "the parameters hold only one LayerNorm, or only the gains; a block has two, with a gain and a shift each": (
-            _less(lambda D, h: 2 * D)
-        ),
-        f"the output projection of attention is missing from the parameters: {FOUR}": _less(lambda D, h: D * D + D),
-        "the first layer of the MLP has a bias of the hidden width, not D": _less(lambda D, h: h - D),
-        "the MLP has the hidden width 4D here whatever `hidden` says": lambda N, D, h: _count_block(N, D, 4 * D),
-        "the MLP's parameters have the width 4D whatever `hidden` says": _less(lambda D, h: (2 * D + 1) * (h - 4 * D)),
-        "the MLP's multiply–adds have the width 4D whatever `hidden` says": (
-            _macs(lambda N, D, h: 2 * N * D * (h - 4 * D))
-        ),
-        "the parameters are multiplied by N; all tokens share them": (
-            lambda N, D, h: (N * _count_block(N, D, h)[0], _count_block(N, D, h)[1])
-        ),
-        "parameters times N: but biases and LayerNorms have no products, and the N² part is missing": (
-            _macs(lambda N, D, h: 2 * N * N * D - N * (9 * D + h))
-        ),
-        "the multiply–adds hold parameters times N; biases and LayerNorms have no products": (
-            _macs(lambda N, D, h: -N * (9 * D + h))
-        ),
-        "the N² part is counted once; QKᵀ costs N²D, and the weights times V cost N²D again": (
-            _macs(lambda N, D, h: N * N * D)
-        ),
-        "the N² part is missing: QKᵀ and the weights times V cost N²D each": _macs(lambda N, D, h: 2 * N * N * D),
-        "the scores cost N²D, not ND²": _macs(lambda N, D, h: 2 * N * D * (N - D)),
-        "these are FLOPs, two for each multiply–add": _macs(lambda *sizes: -_count_block(*sizes)[1]),
-        "the linear layers are counted for one token; each of the N tokens passes through them": (
-            _macs(lambda N, D, h: (N - 1) * _linear(D, h))
-        ),
-        f"the output projection is missing from the multiply–adds: {FOUR}": _macs(lambda N, D, h: N * D * D),
-        f"the output projection is missing from both numbers: {FOUR}": (
-            _less(lambda D, h: D * D + D, lambda N, D, h: N * D * D)
-        ),
-        "the biases are in the multiply–adds; they are added without a product and stay out": (
-            _macs(lambda N, D, h: -N * (5 * D + h))
-        ),
-        "the MLP's multiply–adds hold one of its two layers; each needs D times `hidden` for a token": (
-            _macs(lambda N, D, h: N * D * h)
-        ),
-        "the order is parameters, then multiply–adds": lambda *sizes: _count_block(*sizes)[::-1],
-    },
+    mistakes=_wrong_costs,
 )
 
 
