@@ -43,82 +43,76 @@ def _norm_case(batch: int, tokens: int, dim: int, eps: float = 1e-6, dtype=torch
     return Case((x, gain, eps), label=label, traits=batch_traits(batch), gradient=batch == 2)
 
 
-def _over(divisor: Callable[[Tensor, float], Tensor]) -> Answer:
-    """The tokens over `divisor(x, eps)`."""
-    return lambda x, gain, eps: gain * x / divisor(x, eps)
-
-
-def _root(square: Callable[[Tensor], Tensor]) -> Answer:
-    """The tokens over √(square(x) + eps)."""
-    return lambda x, gain, eps: gain * x / (square(x) + eps).sqrt()
-
-
-exercise(
-    "7.1",
-    reference=_rms_norm,
-    cases=lambda: [
+def _norm_cases() -> list[Case]:
+    return [
         _norm_case(2, 5, 8, shift=1.0),
         _norm_case(1, 7, 6, eps=0.1),
         _norm_case(3, 4, 4, scale=1e-3),
         _norm_case(4, 3, 16, eps=1e-5, scale=20.0, shift=-5.0),
         _norm_case(1, 2, 12, dtype=torch.float64, shift=0.5),
         Case((torch.zeros(1, 4, 4), torch.ones(4), 1e-6), "x (1, 4, 4) of zeros, eps = 1e-06", traits=batch_traits(1)),
-    ],
-    mistakes={
-        "eps is added after the root; it belongs inside, √(mean square + eps)": _over(lambda x, e: _ms(x).sqrt() + e),
-        "this is LayerNorm: the mean is subtracted; RMSNorm leaves it in": (
-            lambda x, gain, eps: F.layer_norm(x, x.shape[-1:], gain, eps=eps)
-        ),
-        "this is LayerNorm, and its variance is divided by D - 1": (
-            lambda x, gain, eps: gain * (x - x.mean(-1, True)) / (x.var(-1, keepdim=True) + eps).sqrt()
-        ),
+    ]
+
+
+@formulas(*_norm_cases()[0].args)
+def _wrong_norms(x: Tensor, gain: Tensor, eps: float) -> dict[str, Tensor]:
+    ms, mean, norm, unit = _ms(x), x.mean(-1, True), x.norm(dim=-1, keepdim=True), _rms_norm(x, gain / gain, eps)
+    var, below = x.var(-1, keepdim=True), x.var(-1, keepdim=True, correction=0)  # over D - 1, over D
+    y, z = gain * x, gain * (x - mean)
+    return {
+        "eps is added after the root; it belongs inside, √(mean square + eps)": y / (ms.sqrt() + eps),
+        "this is LayerNorm: the mean is subtracted; RMSNorm leaves it in": z / (below + eps).sqrt(),
+        "this is LayerNorm, and its variance is divided by D - 1": z / (var + eps).sqrt(),
+        "this is LayerNorm by `std`, with eps outside of the root": z / (var.sqrt() + eps),
         f"the numbers are divided by their spread around the mean (`var` or `std` subtract it first); {SQUARES}": (
-            _root(lambda x: x.var(-1, keepdim=True, correction=0))
+            y / (below + eps).sqrt()
         ),
-        "the numbers are divided by `std`, which subtracts the mean, divides by D - 1, and knows no eps": (
-            _over(lambda x, e: x.std(-1, keepdim=True))
-        ),
-        "the squares are added up; take their mean, or the result shrinks as D grows": (
-            _root(lambda x: x.square().sum(-1, True))
-        ),
+        "the numbers are divided by `std`, which subtracts the mean, divides by D - 1, and knows no eps": y
+        / var.sqrt(),
+        "the squares are added up; take their mean, or the result shrinks as D grows": y / (norm**2 + eps).sqrt(),
         "the tokens are brought to length 1 (`norm` adds the squares up); divide by the root of their mean square": (
-            _over(lambda x, e: x.norm(dim=-1, keepdim=True))
+            y / norm
         ),
-        "`F.normalize` brings the tokens to length 1": lambda x, gain, eps: gain * F.normalize(x, dim=-1),
-        "`norm` adds the squares up, and eps is outside": _over(lambda x, e: x.norm(dim=-1, keepdim=True) + e),
-        f"`var` subtracts the mean first, and divides by D - 1; {SQUARES}": _root(lambda x: x.var(-1, keepdim=True)),
-        "`keepdim=True` is missing: the mean square has shape (B, N) and does not line up with (B, N, D)": (
-            _root(lambda x: x.square().mean(-1))
-        ),
+        "`F.normalize` brings the tokens to length 1": gain * F.normalize(x, dim=-1),
+        "`norm` adds the squares up, and eps is outside": y / (norm + eps),
+        f"`var` subtracts the mean first, and divides by D - 1; {SQUARES}": y / (var + eps).sqrt(),
         "the gain is multiplied in before the mean square is taken; it belongs to the result": (
-            lambda x, gain, eps: _rms_norm(x * gain, torch.ones_like(gain), eps)
+            y / (_ms(y) + eps).sqrt()
         ),
-        "the root is missing: divide by √(mean square + eps)": _over(lambda x, e: _ms(x) + e),
-        "divide by the root; this multiplies by it": _over(lambda x, e: 1 / (_ms(x) + e).sqrt()),
-        f"the mean runs over the tokens (dim=1); {EACH}": _root(lambda x: _ms(x, 1)),
-        f"one mean is taken over all tokens of an image; {EACH}": _root(lambda x: _ms(x, (1, 2))),
-        f"one mean is taken over the whole batch; {EACH}": _root(lambda x: x.square().mean()),
-        f"the mean runs over the batch (dim=0); {EACH}": _root(lambda x: _ms(x, 0)),
-        f"the mean runs over batch and tokens, as in BatchNorm; {EACH}": _root(lambda x: _ms(x, (0, 1))),
-        "eps is left out, so a token of zeros becomes nan": _over(lambda x, e: _ms(x).sqrt()),
-        "the gain is left out": lambda x, gain, eps: _rms_norm(x, torch.ones_like(gain), eps),
-        "the gain is added; multiply by it": lambda x, gain, eps: _rms_norm(x, torch.ones_like(gain), eps) + gain,
-        "the mean of the numbers is squared; square first, then take the mean": _root(lambda x: x.mean(-1, True) ** 2),
-        "this is the mean of the absolute values, not √(mean square)": _over(lambda x, e: x.abs().mean(-1, True) + e),
-        "the mean is subtracted above the line; RMSNorm leaves it in": (
-            lambda x, gain, eps: gain * (x - x.mean(-1, True)) / (_ms(x) + eps).sqrt()
-        ),
-        "the numbers are divided by `std`, which subtracts the mean first and knows no eps": (
-            _over(lambda x, e: x.std(-1, keepdim=True, correction=0))
-        ),
+        "the root is missing: divide by √(mean square + eps)": y / (ms + eps),
+        "divide by the root; this multiplies by it": y * (ms + eps).sqrt(),
+        f"the mean runs over the tokens (dim=1); {EACH}": y / (_ms(x, 1) + eps).sqrt(),
+        f"one mean is taken over all tokens of an image; {EACH}": y / (_ms(x, (1, 2)) + eps).sqrt(),
+        f"one mean is taken over the whole batch; {EACH}": y / (_ms(x, (0, 1, 2)) + eps).sqrt(),
+        f"the mean runs over the batch (dim=0); {EACH}": y / (_ms(x, 0) + eps).sqrt(),
+        f"the mean runs over batch and tokens, as in BatchNorm; {EACH}": y / (_ms(x, (0, 1)) + eps).sqrt(),
+        "eps is left out, so a token of zeros becomes nan": y / ms.sqrt(),
+        "the gain is left out": unit,
+        "the gain is added; multiply by it": unit + gain,
+        "the mean of the numbers is squared; square first, then take the mean": y / (mean**2 + eps).sqrt(),
+        "this is the mean of the absolute values, not √(mean square)": y / (x.abs().mean(-1, True) + eps),
+        "the mean is subtracted above the line; RMSNorm leaves it in": z / (ms + eps).sqrt(),
+        "the numbers are divided by `std`, which subtracts the mean first and knows no eps": y / below.sqrt(),
         "`std` subtracts the mean first, and eps stands outside the root; take √(mean square + eps)": (
-            _over(lambda x, e: x.std(-1, keepdim=True) + e)
+            y / (var.sqrt() + eps)
         ),
-        "`std` subtracts the mean, and eps is outside": _over(lambda x, e: x.std(-1, keepdim=True, correction=0) + e),
-        "eps is fixed at 1e-6; use the argument `eps`": lambda x, gain, eps: _rms_norm(x, gain, 1e-6),
-        "eps is not handed on, or fixed near 0": lambda x, gain, eps: F.rms_norm(x, x.shape[-1:], gain),
-        "eps is fixed at 1e-5; use the argument `eps`": lambda x, gain, eps: _rms_norm(x, gain, 1e-5),
-        "the tokens are divided by the gain; multiply by it": lambda x, gain, eps: _rms_norm(x, 1 / gain, eps),
+        "`std` subtracts the mean, and eps is outside": y / (below.sqrt() + eps),
+        "eps is fixed at 1e-6; use the argument `eps`": _rms_norm(x, gain, 1e-6),
+        "eps is fixed at 1e-5; use the argument `eps`": _rms_norm(x, gain, 1e-5),
+        "eps is not handed on, or fixed near 0": F.rms_norm(x, x.shape[-1:], gain),
+        "the tokens are divided by the gain; multiply by it": unit / gain,
+    }
+
+
+exercise(
+    "7.1",
+    reference=_rms_norm,
+    cases=_norm_cases,
+    mistakes=_wrong_norms
+    | {
+        "`keepdim=True` is missing: the mean square has shape (B, N) and does not line up with (B, N, D)": (
+            lambda x, gain, eps: gain * x / (x.square().mean(dim=-1) + eps).sqrt()
+        ),
     },
 )
 
@@ -137,59 +131,57 @@ def _cdf(x: Tensor) -> Tensor:
     return (1 + torch.erf(x / math.sqrt(2))) / 2
 
 
-def _slope(x: Tensor, factor: float = 1.0) -> Tensor:
-    return _cdf(x) + x * _phi(x) * factor
-
-
-def _slope_of(function: Callable[[Tensor], Tensor]) -> Answer:
+def _slope_of(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """The derivative of another function, by autograd."""
+    leaf = x.detach().clone().requires_grad_()
+    return torch.autograd.grad(function(leaf).sum(), leaf)[0]
 
-    def answer(x: Tensor) -> Tensor:
-        leaf = x.detach().clone().requires_grad_()
-        return torch.autograd.grad(function(leaf).sum(), leaf)[0]
 
-    return answer
+@formulas(torch.ones(1))
+def _wrong_slopes(x: Tensor) -> dict[str, Tensor]:
+    cdf, phi, bell = _cdf(x), _phi(x), torch.exp(-x.square() / 2)
+    return {
+        "Φ(x) alone: the product rule has a second term, x times the slope of Φ": cdf,
+        "the second term alone: Φ(x) is missing from the product rule": x * phi,
+        "this is φ(x) alone, the slope of Φ(x); x·Φ(x) is a product": phi,
+        "the two terms are multiplied; the product rule adds them": cdf * x * phi,
+        "Φ and φ are swapped: the slope is Φ(x) + x·φ(x)": phi + x * cdf,
+        "the ½ of Φ is missing: Φ(x) = (1 + erf(x/√2)) / 2": 2 * cdf + x * phi,
+        "the ½ of Φ halves the erf alone; 1 + erf(x/√2) needs brackets": 0.5 + cdf + x * phi,
+        "Φ(x) is not erf(x/√2), but (1 + erf(x/√2)) / 2": 2 * cdf - 1 + x * phi,
+        "this has 1 - Φ(x) in place of Φ(x)": 1 - cdf + x * phi,
+        "the factor x of the second term is missing: the slope is Φ(x) + x·φ(x)": cdf + phi,
+        "the second term is subtracted; the product rule adds it": cdf - x * phi,
+        "the second term holds the slope of φ; it is x·φ(x)": cdf - x * x * phi,
+        "the 1/√(2π) of the density is missing: φ(x) = exp(-x²/2) / √(2π)": cdf + x * bell,
+        "the density has exp(-x²) in place of exp(-x²/2)": cdf + x * phi * bell,
+        "the minus sign of exp(-x²/2) is lost; (-x)² is x²": cdf + x * phi / bell**2,
+        "x is not squared in exp(-x²/2)": cdf + x * torch.exp(-x / 2) / ROOT,
+        "x is halved before it is squared; it is x²/2": cdf + x * _phi(x / math.sqrt(2)),
+        "the density is divided by 2π; it is divided by its root, √(2π)": cdf + x * bell / (2 * math.pi),
+        "the density is divided by √π; it is divided by √(2π)": cdf + x * bell / math.sqrt(math.pi),
+        "the density is divided by √2·π; the root covers 2π": cdf + x * bell / (math.sqrt(2) * math.pi),
+        "`/ √2 * π` multiplies by π; the root covers 2π": cdf + x * bell / math.sqrt(2) * math.pi,
+        "the √2 inside erf is missing: Φ(x) = (1 + erf(x/√2)) / 2": (1 + torch.erf(x)) / 2 + x * phi,
+        "erf has x/2 in place of x/√2": _cdf(x / math.sqrt(2)) + x * phi,
+        "this is the slope of the tanh form": _slope_of(lambda x: F.gelu(x, approximate="tanh"), x),
+        "this is the slope of ReLU, 0 or 1": (x > 0).to(x.dtype),
+        "this is GELU itself, not its slope": F.gelu(x),
+        "this is the slope of x·sigmoid(x)": _slope_of(F.silu, x),
+        "this is the slope of x·sigmoid(1.702 x)": _slope_of(lambda x: x * torch.sigmoid(1.702 * x), x),
+    }
 
 
 exercise(
     "7.2",
-    reference=lambda x: _slope(x),
+    reference=lambda x: _cdf(x) + x * _phi(x),
     cases=lambda: [
         Case((_normal(2, 3, 4, scale=2.0),)),
         Case((torch.tensor([-3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0]),), label="x = -3, -1, -½, 0, ½, 1, 3"),
         Case((_normal(1, 5, 2),), traits=("B = 1",)),
         Case((_normal(6, dtype=torch.float64),)),
     ],
-    mistakes={
-        "Φ(x) alone: the product rule has a second term, x times the slope of Φ": _cdf,
-        "the second term alone: Φ(x) is missing from the product rule": lambda x: x * _phi(x),
-        "this is φ(x) alone, the slope of Φ(x); x·Φ(x) is a product": _phi,
-        "the two terms are multiplied; the product rule adds them": lambda x: _cdf(x) * x * _phi(x),
-        "Φ and φ are swapped: the slope is Φ(x) + x·φ(x)": lambda x: _phi(x) + x * _cdf(x),
-        "the ½ of Φ is missing: Φ(x) = (1 + erf(x/√2)) / 2": lambda x: 2 * _cdf(x) + x * _phi(x),
-        "the ½ of Φ halves the erf alone; 1 + erf(x/√2) needs brackets": lambda x: _cdf(x) + 0.5 + x * _phi(x),
-        "Φ(x) is not erf(x/√2), but (1 + erf(x/√2)) / 2": lambda x: 2 * _cdf(x) - 1 + x * _phi(x),
-        "this has 1 - Φ(x) in place of Φ(x)": lambda x: _cdf(-x) + x * _phi(x),
-        "the factor x of the second term is missing: the slope is Φ(x) + x·φ(x)": lambda x: _cdf(x) + _phi(x),
-        "the second term is subtracted; the product rule adds it": lambda x: _cdf(x) - x * _phi(x),
-        "the second term holds the slope of φ; it is x·φ(x)": lambda x: _cdf(x) - x * x * _phi(x),
-        "the 1/√(2π) of the density is missing: φ(x) = exp(-x²/2) / √(2π)": lambda x: _slope(x, ROOT),
-        "the density has exp(-x²) in place of exp(-x²/2)": lambda x: _cdf(x) + x * _phi(x) * torch.exp(-x.square() / 2),
-        "the minus sign of exp(-x²/2) is lost; (-x)² is x²": lambda x: _cdf(x) + x * _phi(x) * torch.exp(x.square()),
-        "x is not squared in exp(-x²/2)": lambda x: _cdf(x) + x * torch.exp(-x / 2) / ROOT,
-        "x is halved before it is squared; it is x²/2": lambda x: _cdf(x) + x * _phi(x / math.sqrt(2)),
-        "the density is divided by 2π; it is divided by its root, √(2π)": lambda x: _slope(x, 1 / ROOT),
-        "the density is divided by √π; it is divided by √(2π)": lambda x: _slope(x, math.sqrt(2)),
-        "the density is divided by √2·π; the root covers 2π": lambda x: _slope(x, 1 / math.sqrt(math.pi)),
-        "`/ √2 * π` multiplies by π; the root covers 2π": lambda x: _slope(x, math.pi**1.5),
-        "the √2 inside erf is missing: Φ(x) = (1 + erf(x/√2)) / 2": lambda x: (1 + torch.erf(x)) / 2 + x * _phi(x),
-        "erf has x/2 in place of x/√2": lambda x: _cdf(x / math.sqrt(2)) + x * _phi(x),
-        "this is the slope of the tanh form": _slope_of(lambda x: F.gelu(x, approximate="tanh")),
-        "this is the slope of ReLU, 0 or 1": lambda x: (x > 0).to(x.dtype),
-        "this is GELU itself, not its slope": F.gelu,
-        "this is the slope of x·sigmoid(x)": _slope_of(F.silu),
-        "this is the slope of x·sigmoid(1.702 x)": _slope_of(lambda x: x * torch.sigmoid(1.702 * x)),
-    },
+    mistakes=_wrong_slopes,
 )
 
 
