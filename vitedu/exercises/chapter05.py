@@ -166,14 +166,51 @@ exercise(
 
 
 # 5.4 -----------------------------------------------------------------------------------------------------------------
-def _pad(amounts, mode: str = "constant") -> Answer:
-    """Pad by `amounts(missing_height, missing_width, H, W, P)`, in F.pad's order: left, right, top, bottom."""
-
-    def answer(images: Tensor, P: int) -> Tensor:
-        H, W = images.shape[-2:]
-        return F.pad(images, amounts(-H % P, -W % P, H, W, P), mode=mode)
-
-    return answer
+@formulas(torch.zeros(1, 1, 1, 1), 1)
+def _wrong_pads(x: Tensor, P: int) -> dict[str, Tensor]:
+    H, W = x.shape[-2:]
+    h, w = -H % P, -W % P  # what is missing
+    return {
+        "one patch too many when the side divides already; the padding should be 0 then": (
+            F.pad(x, (0, P - W % P, 0, P - H % P))
+        ),
+        "a side that divides gets a patch too many where the other does not divide": (
+            F.pad(x, (0, P - W % P, 0, P - H % P) if h or w else (0, 0))
+        ),
+        "the width alone decides whether to pad": F.pad(x, (0, w, 0, h) if w else (0, 0)),
+        "the height alone decides whether to pad": F.pad(x, (0, w, 0, h) if h else (0, 0)),
+        "the height is padded only where the width divides": F.pad(x, (0, w) if w else (0, 0, 0, h)),
+        "nothing is padded unless both sides need it: `or`, not `and`": F.pad(x, (0, w, 0, h) if h and w else (0, 0)),
+        "H % P is what is left over; what is missing is the rest up to P": F.pad(x, (0, W % P, 0, H % P)),
+        "a whole patch is added; what is missing is less": F.pad(x, (0, w and P, 0, h and P)),
+        "a whole patch is added, even where nothing is missing": F.pad(x, (0, P, 0, P)),
+        "these amounts are the new sides; give what is missing": F.pad(x, (0, W + w, 0, H + h)),
+        "the amounts for height and width are swapped; `F.pad` starts with the last axis, the width": (
+            F.pad(x, (0, h, 0, w))
+        ),
+        "what the height lacks stands for both sides": F.pad(x, (0, h, 0, h)),
+        "what the width lacks stands for both sides": F.pad(x, (0, w, 0, w)),
+        "`F.pad` takes left, right, top, bottom, not left, top, right, bottom": F.pad(x, (0, 0, w, h)),
+        "`F.pad` takes left, right, top, bottom, not top, left, bottom, right": F.pad(x, (0, 0, h, w)),
+        "two amounts are left and right of the width alone; give four": F.pad(x, (h, w)),
+        "two amounts pad the width alone, at its left and right; give four": F.pad(x, (w, h)),
+        "the zeros are at the left and at the top; `F.pad` takes left, right, top, bottom": F.pad(x, (w, 0, h, 0)),
+        "each side gets the whole amount twice, left and right, top and bottom": F.pad(x, (w, w, h, h)),
+        "the zeros are shared between both ends; here they all go to the right and to the bottom": (
+            F.pad(x, (w // 2, w - w // 2, h // 2, h - h // 2))
+        ),
+        "the image is cropped to a multiple of P, which throws pixels away; pad it instead": (
+            F.pad(x, (0, -(W % P), 0, -(H % P)))
+        ),
+        "the image is stretched; its pixels stay, and zeros are added": F.interpolate(x, size=(H + h, W + w)),
+        "the last row and column are repeated; the new pixels should be zero": F.pad(x, (0, w, 0, h), mode="replicate"),
+        "the pixels are mirrored; the new ones should be zero": F.pad(x, (0, w, 0, h), mode="reflect"),
+        "only the width is padded; the height has to divide too": F.pad(x, (0, w)),
+        "only the height is padded; the width has to divide too": F.pad(x, (0, 0, 0, h)),
+        "the image is padded to a square; each side gets only what it lacks itself": (
+            F.pad(x, (0, max(H + h, W + w) - W, 0, max(H + h, W + w) - H))
+        ),
+    }
 
 
 exercise(
@@ -184,56 +221,7 @@ exercise(
         *starmap(image_case, [(1, 3, 7, 10, 4), (2, 3, 6, 6, 5), (2, 1, 8, 12, 4), (3, 5, 8, 6, 4), (2, 3, 4, 4, 2)]),
         image_case(1, 2, 4, 6, 3, dtype=torch.float64),  # here the height alone lacks something
     ],
-    mistakes={
-        "one patch too many when the side divides already; the padding should be 0 then": (
-            _pad(lambda h, w, H, W, P: (0, P - W % P, 0, P - H % P))
-        ),
-        "a side that divides gets a patch too many where the other does not divide": (
-            _pad(lambda h, w, H, W, P: (0, P - W % P, 0, P - H % P) if h or w else (0, 0))
-        ),
-        "the width alone decides whether to pad": _pad(lambda h, w, *_: (0, w, 0, h) if w else (0, 0)),
-        "the height alone decides whether to pad": _pad(lambda h, w, *_: (0, w, 0, h) if h else (0, 0)),
-        "the height is padded only where the width divides": _pad(lambda h, w, *_: (0, w) if w else (0, 0, 0, h)),
-        "nothing is padded unless both sides need it: `or`, not `and`": (
-            _pad(lambda h, w, *_: (0, w, 0, h) if h and w else (0, 0))
-        ),
-        "H % P is what is left over; what is missing is the rest up to P": (
-            _pad(lambda h, w, H, W, P: (0, W % P, 0, H % P))
-        ),
-        "a whole patch is added; what is missing is less": _pad(lambda h, w, H, W, P: (0, w and P, 0, h and P)),
-        "these amounts are the new sides; give what is missing": _pad(lambda h, w, H, W, P: (0, W + w, 0, H + h)),
-        "the amounts for height and width are swapped; `F.pad` starts with the last axis, the width": (
-            _pad(lambda h, w, *_: (0, h, 0, w))
-        ),
-        "what the height lacks stands for both sides": _pad(lambda h, w, *_: (0, h, 0, h)),
-        "what the width lacks stands for both sides": _pad(lambda h, w, *_: (0, w, 0, w)),
-        "`F.pad` takes left, right, top, bottom, not left, top, right, bottom": _pad(lambda h, w, *_: (0, 0, w, h)),
-        "`F.pad` takes left, right, top, bottom, not top, left, bottom, right": _pad(lambda h, w, *_: (0, 0, h, w)),
-        "two amounts are left and right of the width alone; give four": _pad(lambda h, w, *_: (h, w)),
-        "two amounts pad the width alone, at its left and right; give four": _pad(lambda h, w, *_: (w, h)),
-        "the zeros are at the left and at the top; `F.pad` takes left, right, top, bottom": (
-            _pad(lambda h, w, *_: (w, 0, h, 0))
-        ),
-        "each side gets the whole amount twice, left and right, top and bottom": _pad(lambda h, w, *_: (w, w, h, h)),
-        "the zeros are shared between both ends; here they all go to the right and to the bottom": (
-            _pad(lambda h, w, *_: (w // 2, w - w // 2, h // 2, h - h // 2))
-        ),
-        "the image is cropped to a multiple of P, which throws pixels away; pad it instead": (
-            _pad(lambda h, w, H, W, P: (0, -(W % P), 0, -(H % P)))
-        ),
-        "the image is stretched; its pixels stay, and zeros are added": (
-            lambda x, P: F.interpolate(x, size=(x.shape[2] + -x.shape[2] % P, x.shape[3] + -x.shape[3] % P))
-        ),
-        "the last row and column are repeated; the new pixels should be zero": (
-            _pad(lambda h, w, *_: (0, w, 0, h), mode="replicate")
-        ),
-        "the pixels are mirrored; the new ones should be zero": _pad(lambda h, w, *_: (0, w, 0, h), mode="reflect"),
-        "only the width is padded; the height has to divide too": _pad(lambda h, w, *_: (0, w)),
-        "only the height is padded; the width has to divide too": _pad(lambda h, w, *_: (0, 0, 0, h)),
-        "the image is padded to a square; each side gets only what it lacks itself": (
-            _pad(lambda h, w, H, W, P: (0, max(H + h, W + w) - W, 0, max(H + h, W + w) - H))
-        ),
-    },
+    mistakes=_wrong_pads,
 )
 
 
