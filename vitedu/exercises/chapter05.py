@@ -36,6 +36,7 @@ exercise(
         "`HW // P * P` divides and multiplies again; put P·P in brackets": lambda H, W, P: H * W // P * P,
         "the height stands for both sides; an image need not be square": lambda H, W, P: (H // P) ** 2,
         "the width stands for both sides; an image need not be square": lambda H, W, P: (W // P) ** 2,
+        "the longer side stands for both; an image need not be square": lambda H, W, P: (max(H, W) // P) ** 2,
         "this is P², the number of pixels in one patch, not the number of patches": lambda H, W, P: P * P,
         "these are the numbers in one token, C·P·P, not the number of tokens": lambda H, W, P: 3 * P * P,
         "patches down and patches across are added; a grid has rows times columns": lambda H, W, P: H // P + W // P,
@@ -43,6 +44,7 @@ exercise(
         "these windows start at every pixel; patches do not overlap": lambda H, W, P: (H - P + 1) * (W - P + 1),
         "the channels are counted too; one patch holds all of them": lambda H, W, P: 3 * _floored(H, W, P),
         "one too many; N counts patches only": lambda H, W, P: _floored(H, W, P) + 1,
+        "one too few; every patch is counted": lambda H, W, P: _floored(H, W, P) - 1,
         "`/` always gives a float in Python; `//` divides whole numbers": lambda H, W, P: (H / P) * (W / P),
         "no error is raised where a side does not divide: test both sides first, and raise the error, do not return it "
         "(nor None, nor a number: `//` drops the remainder, and rounding up counts a part of a patch as one)": _floored,
@@ -78,6 +80,11 @@ def _by(tokens: str = "b (gh gw) (c ph pw)", image: str = "b c (gh ph) (gw pw)")
     return lambda x, P, H, W: rearrange(x, f"{tokens} -> {image}", gh=H // P, gw=W // P, ph=P, pw=P)
 
 
+def _reshaped(axes: str) -> Answer:
+    """With the axes in this order before the last `reshape`."""
+    return lambda x, P, H, W: _by(image=f"b c ({axes})")(x, P, H, W).unflatten(2, (H, W))
+
+
 def _square_grid(tokens: Tensor, P: int, H: int, W: int) -> Tensor:
     side = math.isqrt(tokens.shape[1])
     grid = tokens.reshape(len(tokens), side, side, -1, P, P)  # (B, H/P, W/P, C, P, P)
@@ -103,9 +110,11 @@ exercise(
         "the image comes out transposed, (B, C, W, H)": _by(image="b c (gw pw) (gh ph)"),
         "the grid is transposed in the image, and the patches are not": _by(image="b c (gw ph) (gh pw)"),
         "the channels are in place, but the patches follow one another; before the last reshape the axes are "
-        "channel, grid row, row, grid column, column": (
-            lambda x, P, H, W: _by(image="b c (gh gw ph pw)")(x, P, H, W).unflatten(2, (H, W))
-        ),
+        "channel, grid row, row, grid column, column": _reshaped("gh gw ph pw"),
+        "the grid is transposed, and the patches follow one another": _reshaped("gw gh ph pw"),
+        "grid row and grid column have changed places": _reshaped("gw ph gh pw"),
+        "grid column and row in the patch have changed places": _reshaped("gh ph pw gw"),
+        "all pixels of a channel are one axis; `reshape` the result to (B, C, H, W)": _by(image="b c (gh ph gw pw)"),
         "the place inside the patch runs slower than the grid place; the row in the image is grid row · P + row "
         "in the patch": _by(image="b c (ph gh) (pw gw)"),
         "the axes are in the right order, but not joined; `reshape` the result to (B, C, H, W)": (
@@ -126,6 +135,7 @@ def _wrong_boxes(n: int, W: int, P: int) -> dict[str, tuple]:
     (r, c), (t, l, b, right) = divmod(n, W // P), _box(*divmod(n, W // P), P)
     return {
         "the index is divided by P; a row of the grid holds W/P patches": _box(*divmod(n, P), P),
+        "the index is divided by P, and row and column are swapped": _box(n % P, n // P, P),
         "the index is divided by W, as if a row held a token for every pixel; it holds W/P patches": (
             _box(*divmod(n, W), P)
         ),
@@ -146,6 +156,7 @@ def _wrong_boxes(n: int, W: int, P: int) -> dict[str, tuple]:
         "the box is counted in patches; multiply by P to get pixels": (r, c, r + 1, c + 1),
         "row and column are not multiplied by P": (r, c, r + P, c + P),
         "`row + 1 * P` is row + P: brackets are missing": (t, l, r + P, c + P),
+        "`column + 1 * P` is column + P: brackets are missing": (t, l, b, c + P),
         "top is the row of the grid; multiply it by P to get pixels": (r, l, b, right),
         "top is the row of the grid, and bottom is counted from it; multiply the row by P to get pixels": (
             (r, l, r + P, right)
@@ -192,13 +203,14 @@ def _wrong_pads(x: Tensor, P: int) -> dict[str, Tensor]:
         "what the width lacks stands for both sides": F.pad(x, (0, w, 0, w)),
         "`F.pad` takes left, right, top, bottom, not left, top, right, bottom": F.pad(x, (0, 0, w, h)),
         "`F.pad` takes left, right, top, bottom, not top, left, bottom, right": F.pad(x, (0, 0, h, w)),
-        "two amounts are left and right of the width alone; give four": F.pad(x, (h, w)),
-        "two amounts pad the width alone, at its left and right; give four": F.pad(x, (w, h)),
+        "both amounts pad the width; `F.pad` takes left, right, top, bottom": F.pad(x, (h, w)),
+        "both amounts are left and right of the width; `F.pad` takes left, right, top, bottom": F.pad(x, (w, h)),
         "the zeros are at the left and at the top; `F.pad` takes left, right, top, bottom": F.pad(x, (w, 0, h, 0)),
         "each side gets the whole amount twice, left and right, top and bottom": F.pad(x, (w, w, h, h)),
         "the zeros are shared between both ends; here they all go to the right and to the bottom": (
             F.pad(x, (w // 2, w - w // 2, h // 2, h - h // 2))
         ),
+        "the sides are the last two axes, `shape[-2:]`": F.pad(x, (0, -H % P, 0, -x.shape[1] % P)),
         "the image is cropped to a multiple of P, which throws pixels away; pad it instead": (
             F.pad(x, (0, -(W % P), 0, -(H % P)))
         ),
@@ -260,6 +272,8 @@ exercise(
         "the grid is still there; flatten its two axes into N": _cut("b gh gw (c ph pw)"),
         "the windows are not flattened; a token is one axis, C·P·P": _cut("b (gh gw) c ph pw"),
         "each channel makes tokens of its own; one token holds all channels": _cut("b c (gh gw) (ph pw)"),
+        "the batch is joined with the tokens; it stays in front": _cut("(b gh gw) (c ph pw)"),
+        "one channel alone is cut; a token holds all of them": lambda x, P, S: _overlapping(x[:, :1], P, S),
         "the tokens are stacked before the batch; `torch.stack(tokens, dim=1)`": _cut("(gh gw) b (c ph pw)"),
         "the tokens are joined end to end; stack them: `torch.stack(tokens, dim=1)`": _cut("b (gh gw c ph pw)"),
         "the tokens are a list of tensors; stack them: `torch.stack(tokens, dim=1)`": (

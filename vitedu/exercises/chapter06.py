@@ -47,6 +47,7 @@ def _wrong_counts(H: int, W: int, C: int, P: int, D: int) -> dict[str, float]:
         "patches down and across are added; multiply": E + 2 * D + (1 + H // P + W // P) * D,
         "there is one E for all patches, not one for each; do not multiply it by N": right + (N - 1) * (E + D),
         "the channels are left out of E: a patch has C·P·P numbers": right - E + P * P * D,
+        "E has a row for each number of a patch, not for each token": right - E + C * N * D,
         "a patch has P·P pixels, not P; E has C·P·P rows": right - E + C * P * D,
         "the positions have length C·P·P here; they are added after the projection, so they have length D": (
             E + 2 * D + (1 + N) * C * P * P

@@ -70,6 +70,7 @@ def _wrong_norms(x: Tensor, gain: Tensor, eps: float) -> dict[str, Tensor]:
         "the numbers are divided by `std`, which subtracts the mean, divides by D - 1, and knows no eps": y
         / var.sqrt(),
         "the squares are added up; take their mean, or the result shrinks as D grows": y / (norm**2 + eps).sqrt(),
+        "the sum of the squares is divided by N; a token has D numbers": y / (norm**2 / x.shape[1] + eps).sqrt(),
         "the tokens are brought to length 1 (`norm` adds the squares up); divide by the root of their mean square": (
             y / norm
         ),
@@ -152,6 +153,7 @@ def _wrong_slopes(x: Tensor) -> dict[str, Tensor]:
         "this has 1 - Φ(x) in place of Φ(x)": 1 - cdf + x * phi,
         "the factor x of the second term is missing: the slope is Φ(x) + x·φ(x)": cdf + phi,
         "the second term is subtracted; the product rule adds it": cdf - x * phi,
+        "x is in the second term twice; it is x·φ(x)": cdf + x * x * phi,
         "the second term holds the slope of φ; it is x·φ(x)": cdf - x * x * phi,
         "the 1/√(2π) of the density is missing: φ(x) = exp(-x²/2) / √(2π)": cdf + x * bell,
         "the density has exp(-x²) in place of exp(-x²/2)": cdf + x * phi * bell,
@@ -162,7 +164,10 @@ def _wrong_slopes(x: Tensor) -> dict[str, Tensor]:
         "the density is divided by √π; it is divided by √(2π)": cdf + x * bell / math.sqrt(math.pi),
         "the density is divided by √2·π; the root covers 2π": cdf + x * bell / (math.sqrt(2) * math.pi),
         "`/ √2 * π` multiplies by π; the root covers 2π": cdf + x * bell / math.sqrt(2) * math.pi,
+        "`/ 2 * π` multiplies by π, and the root is missing": cdf + x * bell / 2 * math.pi,
         "the √2 inside erf is missing: Φ(x) = (1 + erf(x/√2)) / 2": (1 + torch.erf(x)) / 2 + x * phi,
+        "erf has √2·x in place of x/√2": _cdf(2 * x) + x * phi,
+        "Φ is made of erf, not tanh": (1 + torch.tanh(x / math.sqrt(2))) / 2 + x * phi,
         "erf has x/2 in place of x/√2": _cdf(x / math.sqrt(2)) + x * phi,
         "this is the slope of the tanh form": _slope_of(lambda x: F.gelu(x, approximate="tanh"), x),
         "this is the slope of ReLU, 0 or 1": (x > 0).to(x.dtype),
@@ -317,6 +322,7 @@ exercise(
             _train(lambda x, b, k, r: (x + b / (1 - r)) * k)
         ),
         "x is scaled with the branch where it is kept": _train(lambda x, b, k, r: x * ~k + (x + b) * k / (1 - r)),
+        "x is dropped in place of the branch": _train(lambda x, b, k, r: x * k + b / (1 - r)),
         "the toss is the wrong way round: True means that the image keeps its branch": (
             _train(lambda x, b, k, r: x + b * ~k / (1 - r))
         ),
@@ -333,6 +339,7 @@ exercise(
         "the branch is dropped in evaluation too; there every image takes it, unscaled": (
             _eval(lambda x, b, k, r: x + b * k / (1 - r))
         ),
+        "the branch is dropped in evaluation; there every image takes it": _eval(lambda x, b, k, r: x + b * k),
         "the branch is scaled in evaluation; dividing by 1 - rate in training has done that already": (
             _eval(lambda x, b, k, r: x + b * (1 - r))
         ),
@@ -402,6 +409,9 @@ exercise(
         ),
         f"the branches are chained, attention behind the MLP; {BOTH}": lambda x, n, a, m: x + a(m(n(x))),
         f"the MLP reads what attention returns; {BOTH}": lambda x, n, a, m: x + a(n(x)) + m(a(n(x))),
+        f"the MLP reads what attention returns, normalised; {BOTH}": lambda x, n, a, m: x + a(n(x)) + m(n(a(n(x)))),
+        "LN(x) is added besides x": lambda x, n, a, m: x + n(x) + a(n(x)) + m(n(x)),
+        "attention enters through the MLP alone; add both": lambda x, n, a, m: x + m(x + a(n(x))),
         "the outputs of the branches are normalised; the LayerNorm stands before them": (
             lambda x, n, a, m: x + n(a(x)) + n(m(x))
         ),
@@ -512,6 +522,7 @@ exercise(
             _renamed("norm(.)", lambda m: f"norm{3 - int(m[1])}")
         ),
         "the two layers of the MLP are swapped; linear1 is fc1": _renamed("fc(.)", lambda m: f"fc{3 - int(m[1])}"),
+        "the weights of the two layers of the MLP are swapped": _renamed("fc(.).w", lambda m: f"fc{3 - int(m[1])}.w"),
         "the biases are left out; each of the layers has one, the LayerNorms too": _without("bias"),
         "`in_proj_bias` is not carried across; q, k and v have biases too": _without("[qkv]_proj.bias"),
         "the biases of attention are left out; its four layers have them": _without("proj.bias"),
@@ -520,6 +531,8 @@ exercise(
             lambda layer: dict(layer.state_dict())
         ),
         "an EncoderBlock says `attention`, not `self_attn`": _renamed("attention", "self_attn"),
+        "an EncoderBlock says `attention.q_proj`, not `q_proj`": _renamed("attention.", ""),
+        "an EncoderBlock says `q_proj`, not `q`": _renamed("_proj", ""),
         "an EncoderBlock says `mlp.fc1`, not `linear1`": _renamed("mlp.fc", "linear"),
         "an EncoderBlock says `mlp.fc1`, not `fc1`": _renamed("mlp.", ""),
         "the LayerNorms are left out; their gains and shifts are weights too": _without("norm"),
