@@ -186,11 +186,25 @@ def refusing(when: Callable[..., Any], answer: Answer, error: type[Exception] = 
     return refuses_some
 
 
+def formulas(*example: Any) -> Callable[[Callable[..., dict[str, Any]]], dict[str, Answer]]:
+    """Turn a function from arguments, such as `example`, to {hint: what the slip gives} into a table of mistakes."""
+
+    def mistakes(table: Callable[..., dict[str, Any]]) -> dict[str, Answer]:
+        return {hint: lambda *args, hint=hint: table(*args)[hint] for hint in table(*example)}
+
+    return mistakes
+
+
 def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The numbers 1, 2, 3, … in a random order, the same at every call: a number in the wrong place always shows."""
     count = torch.Size(shape).numel()
     order = torch.randperm(count, generator=torch.Generator().manual_seed(count))
     return (order + 1).reshape(shape).to(dtype)
+
+
+def batch_traits(batch: int) -> tuple[str, ...]:
+    """Which `TRAITS` inputs without image axes have."""
+    return ("B = 1",) if batch == 1 else ()
 
 
 def image_traits(batch: int, channels: int, height: int, width: int) -> tuple[str, ...]:
