@@ -34,25 +34,26 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return function()
-    late = finished = False
+    late = False
 
     def on_tick(signum, frame):
         nonlocal late
+        if frame.f_code in (run_limited.__code__, on_tick.__code__):  # outside the function a tick must not escape
+            return
         waited, worked = time.monotonic() - start, time.thread_time() - work_before
         late = late or worked > seconds or waited > PATIENCE * seconds
-        if late and not finished:  # a tick that comes while we tidy up must not escape
+        if late:
             raise TimeLimit
+
+    def inside():  # a frame of its own, so that ticks reach a function that is C code, too
+        return function()
 
     start, work_before = time.monotonic(), time.thread_time()
     handler = signal.signal(signal.SIGALRM, on_tick)
     delay, interval = signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
     try:
-        try:
-            result = function()
-        finally:
-            finished = True
+        result = inside()
     finally:
-        finished = True  # again, in case a tick came just before the line above
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if delay:  # somebody else's timer: it goes on where it would be now
