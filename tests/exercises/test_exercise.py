@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
-import pytest
 import torch
 from torch import nn
 
-from tests.exercises.conftest import COUNT, PAD, pad
-from vitedu.exercises.exercise import Case, Exercise, image_case, refusing
+from tests.exercises.conftest import COUNT, PAD
+from vitedu.exercises.exercise import Case, Exercise
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 
@@ -35,17 +34,3 @@ def test_a_model_in_double_precision_counts_and_stays_as_it_is():
     layers = nn.Linear(2, 2), nn.Linear(2, 2).double()
     due, tried = Exercise("0.1", lambda layer: layer, lambda: [Case((layer,)) for layer in layers], ()).labelled_cases()
     assert [case.args[0].weight.dtype for case in (*due, *tried)] == [SINGLE, SINGLE, DOUBLE]
-
-
-def test_images_are_distinct_numbers_and_know_their_traits():
-    case = image_case(1, 3, 4, 4, 2)
-    assert case.traits == ("square", "B = 1", "C = 3")
-    assert sorted(case.args[0].flatten().tolist()) == list(range(1, 49))
-    assert image_case(2, 1, 4, 5).traits == ()
-
-
-def test_refusing_raises_where_it_is_told_to():
-    answer = refusing(lambda images, patch: patch == 3, pad)
-    assert answer(torch.zeros(1, 1, 2, 2), 2).shape == (1, 1, 2, 2)
-    with pytest.raises(ValueError, match="refused"):
-        answer(torch.zeros(1, 1, 2, 2), 3)
