@@ -1,12 +1,16 @@
 """`vitedu.exercises.exercise`: inputs, and what of them is demanded."""
 
+import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from tests.exercises.conftest import COUNT, PAD
-from vitedu.exercises.exercise import Case, Exercise
+from vitedu.exercises.exercise import Case, Exercise, all_exercises
 
 SINGLE, DOUBLE = torch.float32, torch.float64
 
@@ -34,3 +38,13 @@ def test_a_model_in_double_precision_counts_and_stays_as_it_is():
     layers = nn.Linear(2, 2), nn.Linear(2, 2).double()
     due, tried = Exercise("0.1", lambda layer: layer, lambda: [Case((layer,)) for layer in layers], ()).labelled_cases()
     assert [case.args[0].weight.dtype for case in (*due, *tried)] == [SINGLE, SINGLE, DOUBLE]
+
+
+@pytest.mark.parametrize("exercise", [one for one in all_exercises().values() if one.demands and not one.title])
+def test_what_is_demanded_stands_in_the_task(exercise):
+    """In the chapter, under the exercise's heading. An exercise with a title is not yet converted."""
+    (path,) = (Path(__file__).parents[2] / "chapters").glob(f"{int(exercise.id.split('.')[0]):02}_*.ipynb")
+    cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
+    (task,) = [cell for cell in cells if cell.startswith(f"### Exercise {exercise.id} ")]
+    for demand in exercise.demands:
+        assert re.search({"double": "double precision|float64", "gradient": "gradient"}[demand], task)
