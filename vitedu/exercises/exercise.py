@@ -53,8 +53,7 @@ TRAITS = {
 }
 
 
-# What a task may ask for beyond the right values: float64 in, float64 out; gradients that flow to the inputs.
-DEMANDS = ("double", "gradient")
+DEMANDS = ("double", "gradient")  # float64 in, float64 out; gradients that flow to the inputs
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class Exercise:
         mistakes: at least three known wrong answers.
         difference: (got, expected) -> what differs, in words, or None.
         simplify: (returned, args) -> what is compared instead of the returned value itself.
-        demands: what an answer has to do beyond returning the right values, of `DEMANDS`.
+        demands: what the task asks for beyond the right values, of `DEMANDS`; the rest is tried, and remarked upon.
     """
 
     id: str
@@ -85,8 +84,8 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     difference: Callable[[Any, Any], str | None] = compare.tensors
     simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned
-    demands: tuple[str, ...] = DEMANDS
-    title: str = ""  # goes with the last chapter that is not yet converted
+    demands: tuple[str, ...] = ()
+    title: str = ""  # of a chapter that is not yet converted
 
     @property
     def parameters(self) -> list[str]:
@@ -108,8 +107,8 @@ class Exercise:
         return self._labelled(single), self._labelled(double)
 
     def _labelled(self, cases: list[Case]) -> list[Case]:
-        labels = [", ".join(map(_name_value, self.parameters, case.args)) for case in cases]
-        return [replace(case, label=case.label or label) for case, label in zip(cases, labels, strict=True)]
+        names = self.parameters
+        return [replace(case, label=case.label or ", ".join(map(_name_value, names, case.args))) for case in cases]
 
 
 def dtypes(arg: Any) -> set[torch.dtype]:
@@ -136,15 +135,12 @@ _REGISTER: dict[str, Exercise] = {}
 def exercise(
     id: str, reference: Answer, cases: Callable[[], list[Case]], mistakes: dict[str, Answer], **options: Any
 ) -> Exercise:
-    """Make an exercise and enter it into the register.
+    """Make an exercise and enter it into the register; `mistakes` is a table {hint: wrong answer}.
 
-    Args:
-        id, reference, cases: as in `Exercise`.
-        mistakes: a table {hint: wrong answer}.
-        options: `difference`, `simplify` and `demands`, as in `Exercise`; no demands by default.
+    `options` are `difference`, `simplify` and `demands`, as in `Exercise`.
     """
     table = tuple(Mistake(hint, answer) for hint, answer in mistakes.items())
-    _REGISTER[id] = Exercise(id, reference, cases, table, **{"demands": (), **options})
+    _REGISTER[id] = Exercise(id, reference, cases, table, **options)
     return _REGISTER[id]
 
 
@@ -152,7 +148,7 @@ def chapter_exercises(chapter: int) -> dict[str, Exercise]:
     """The exercises of a chapter by id, in order; its module is imported when it is first asked for."""
     module = importlib.import_module(f"vitedu.exercises.chapter{chapter:02}")
     for id, made in getattr(module, "EXERCISES", {}).items():  # of a chapter that is not yet converted
-        _REGISTER.setdefault(id, made)
+        _REGISTER.setdefault(id, replace(made, demands=DEMANDS))
     ids = [id for id in _REGISTER if id.startswith(f"{chapter}.")]
     return {id: _REGISTER[id] for id in sorted(ids, key=lambda id: int(id.split(".")[1]))}
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -34,25 +35,26 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return function()
-    late = finished = False
+    late = False
 
-    def on_tick(*_: object) -> None:
+    def on_tick(signum: int, frame: FrameType | None) -> None:
         nonlocal late
+        if frame is None or frame.f_code in (run_limited.__code__, on_tick.__code__):
+            return  # before or after the function: a late tick must not escape
         waited, worked = time.monotonic() - start, time.thread_time() - work_before
         late = late or worked > seconds or waited > PATIENCE * seconds
-        if late and not finished:  # a tick that comes while we tidy up must not escape
+        if late:
             raise TimeLimit
+
+    def inside() -> Any:  # a frame of its own, so that ticks reach a function that is C code, too
+        return function()
 
     start, work_before = time.monotonic(), time.thread_time()
     handler = signal.signal(signal.SIGALRM, on_tick)
     delay, interval = signal.setitimer(signal.ITIMER_REAL, TICK, TICK)
     try:
-        try:
-            result = function()
-        finally:
-            finished = True
+        result = inside()
     finally:
-        finished = True  # again, in case a tick came just before the line above
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if delay:  # somebody else's timer: it goes on where it would be now
