@@ -11,7 +11,7 @@ SPINE = ("initialise", "attention", "patch", "position", "block", "vit")
 SHARED = ("capture", "cost", "device", "files", "plot", "recorded")
 # What each file at the top of `vitedu/`, and each room, may import of the others. It may import no more.
 MAY_IMPORT: dict[str, set[str]] = {
-    "initialise": set(),
+    "initialise": set(),  # it also has the checks of settings, which the others share
     "attention": {"initialise"},
     "patch": {"initialise"},
     "position": {"initialise"},
@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recorded": set(),
     "plot": {"patch"},
     "capture": {"attention", "block"},
-    "data": {"initialise", "patch", "files"},
+    "data": {"patch", "files"},
     "models": {*SPINE, "capture"},
     "cost": {"patch", "vit"},
     "inspection": {*SPINE, "capture", "plot", "models"},
