@@ -1,17 +1,22 @@
 """The house that CONTRIBUTING's map draws: which room imports which, what stands where, and how long it may be."""
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
 from pathlib import Path
+
+import pytest
+
+import vitedu
 
 ROOT = Path(__file__).resolve().parents[1]
 SPINE = ("initialise", "attention", "patch", "position", "block", "vit")
 SHARED = ("capture", "cost", "device", "files", "plot", "recorded")
 # What each file at the top of `vitedu/`, and each room, may import of the others. It may import no more.
 MAY_IMPORT: dict[str, set[str]] = {
-    "initialise": set(),
+    "initialise": set(),  # it also has the checks of settings, which the others share
     "attention": {"initialise"},
     "patch": {"initialise"},
     "position": {"initialise"},
@@ -22,10 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recorded": set(),
     "plot": {"patch"},
     "capture": {"attention", "block"},
-    "data": {"initialise", "patch", "files"},
+    "data": {"patch", "files"},
     "models": {*SPINE, "capture"},
     "cost": {"patch", "vit"},
-    "inspection": {*SPINE, "capture", "plot", "models"},
+    "inspection": {*SPINE, "capture", "files", "plot", "models"},
     "train": {*SPINE, "capture", "cost", "data", "device", "files", "models"},
     "pretrained": {*SPINE, "data", "files", "models"},
 }
@@ -90,6 +95,12 @@ def test_the_package_knows_nothing_of_the_book_and_nobody_imports_the_tests():
 def test_the_top_of_the_package_is_the_spine_the_shared_files_and_the_rooms():
     found = {path.name.removesuffix(".py") for path in (ROOT / "vitedu").iterdir() if path.name != "__pycache__"}
     assert found == {"__init__", *SPINE, *SHARED, *ROOMS}
+
+
+@pytest.mark.parametrize("map", [vitedu.__doc__, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")])
+def test_both_maps_name_every_file_at_the_top_and_every_room(map):
+    drawn = [re.search(rf"^ .*\b{name}(\.py|/)?(?= )", map, re.MULTILINE) for name in (*SPINE, *SHARED, *ROOMS)]
+    assert all(drawn)
 
 
 def test_the_spine_fits_in_one_sitting_and_each_taught_file_on_a_few_screens():

@@ -6,12 +6,12 @@ import pytest
 import scaling  # an experiment
 import torch
 
-from book.tools.bench import equal_time, throughput
+from book.tools.bench import equal_time, promises, throughput
 from book.tools.bench.equal_time import Contender, compete
 from book.tools.bench.throughput import Setting, measure, row, trainer
 from tests.clocks import Ticks
 from vitedu.cost import training_flops
-from vitedu.train import TrainConfig
+from vitedu.train import TrainConfig, cli
 from vitedu.vit import ViT, preset
 
 CPU = torch.device("cpu")
@@ -73,6 +73,11 @@ def test_the_recipe_and_at_least_one_of_ours_compete(bright_or_dark):
     names = set(equal_time.contenders(bright_or_dark))
     assert "d2l.ai" in names
     assert any(name.startswith("ours") for name in names)
+
+
+@pytest.mark.parametrize(("name", "options"), [promise[:2] for promise in promises.PROMISES])
+def test_the_command_line_knows_the_options_of_a_promise(name, options):
+    cli.parse(["--data", name, *options])
 
 
 def test_a_row_of_the_record_adds_up(monkeypatch):

@@ -67,10 +67,9 @@ def every_exercise_has_its_parts(chapter: Chapter) -> None:
         assert solutions == [1], f"solution of exercise {one.number}"
 
 
-def numbers_and_titles_are_those_of_the_checkers(chapter: Chapter) -> None:
+def each_has_its_checker(chapter: Chapter) -> None:
     """One to one, in the same order."""
-    registered = [(one.id, one.title) for one in chapter_exercises(chapter.number).values()]
-    assert [(one.number, one.title) for one in chapter.exercises] == registered
+    assert [one.number for one in chapter.exercises] == list(chapter_exercises(chapter.number))
 
 
 def difficulty_rises(chapter: Chapter) -> None:
@@ -94,7 +93,7 @@ def solutions_pass(chapter: Chapter) -> None:
 
 RULES = [
     every_exercise_has_its_parts,
-    numbers_and_titles_are_those_of_the_checkers,
+    each_has_its_checker,
     difficulty_rises,
     stubs_say_not_attempted_yet,
     solutions_pass,
@@ -117,8 +116,7 @@ def test_chapter(chapter, rule):
         (every_exercise_has_its_parts, "```python", "```"),
         (every_exercise_has_its_parts, 'check(\\"5.2\\", my_unpatchify)', ""),
         (every_exercise_has_its_parts, 'check(\\"5.2\\"', 'check(\\"5.1\\"'),
-        (numbers_and_titles_are_those_of_the_checkers, "Exercise 5.2", "Exercise 5.9"),
-        (numbers_and_titles_are_those_of_the_checkers, "Undo the patches", "Undo patches"),
+        (each_has_its_checker, "Exercise 5.2", "Exercise 5.9"),
         (difficulty_rises, "●○○", "●●●"),
         (stubs_say_not_attempted_yet, "raise NotImplementedError", "return 0"),
         (solutions_pass, "height % patch or width % patch", "height % patch"),

@@ -18,7 +18,8 @@ from packaging.utils import canonicalize_name
 import vitedu
 from book.tools.site.chapters import all_chapters
 from book.tools.site.path import INTRO, stops
-from vitedu.exercises import registry
+from vitedu.exercises.exercise import CHAPTERS as CHECKED
+from vitedu.train import cli
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = all_chapters()
@@ -197,7 +198,7 @@ def test_every_list_of_chapters_follows_the_notebooks():
         for number, stop in stop_of.items()
     ]
     assert re.findall(r"^\| \d+ \|.*$", read("README.md"), re.MULTILINE) == rows
-    assert list(registry.CHAPTERS) == [chapter.number for chapter in CHAPTERS if chapter.exercises]
+    assert list(CHECKED) == [chapter.number for chapter in CHAPTERS if chapter.exercises]
 
 
 # --- what the texts name is there ---
@@ -215,7 +216,7 @@ def text_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.stem)
-def test_every_path_and_every_name_of_the_package_that_a_text_gives_is_there(path):
+def test_every_path_name_and_command_that_a_text_gives_is_there(path):
     """NAME and NN stand for any; book.tools is no package and is looked for on the disk."""
     text = text_of(path)
     paths = {named for named in NAMED_PATH.findall(text) if not re.search(r"\b(NAME|NN)", named)}
@@ -226,6 +227,8 @@ def test_every_path_and_every_name_of_the_package_that_a_text_gives_is_there(pat
     for name in names:
         if name.startswith("vitedu."):
             pkgutil.resolve_name(name)
+    for options in re.findall(r"python -m vitedu\.train (--(?:data|resume) [^`\n]*)", text):
+        cli.parse(options.split())
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])

@@ -18,13 +18,13 @@ from vitedu.data import DatasetUnavailable, load
 # Larger batches keep two cores busier. Settings were chosen on validation images; a last run may learn from them too.
 ALL = ["--train-on-val"]
 FAST = ["--batch-size", "256", "--lr", "0.003"]
-HYBRID = ["--hybrid", "--depth", "2"]  # a small CNN in front: with little data or little time its bias pays
+HYBRID = ["--model", "hybrid", "--depth", "2"]  # a small CNN in front: with little data or little time its bias pays
 PROMISES = [
     ("digits", [*HYBRID, "--erase", "0.5", *ALL], 3, 98.0, 20),
     ("fashion-mnist", ["--epochs", "3", *FAST], 1, 87.0, 60),
     ("fashion-mnist", [*HYBRID, "--epochs", "5", *FAST, "--flip", *ALL], 1, 90.0, 180),
     ("fashion-mnist", [*HYBRID, "--epochs", "16", *FAST, "--flip", *ALL], 1, 91.5, 600),
-    ("cifar10", ["--hybrid", "--epochs", "16", *FAST, "--flip", "--crop", "4", *ALL], 1, 70.0, 1800),
+    ("cifar10", ["--model", "hybrid", "--epochs", "16", *FAST, "--flip", "--crop", "4", *ALL], 1, 70.0, 1800),
 ]
 
 
