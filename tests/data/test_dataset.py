@@ -1,9 +1,12 @@
-"""Splits, statistics, and setting images aside by class."""
+"""Splits, statistics, fingerprints, and setting images aside by class."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from vitedu.data import dataset, load
 from vitedu.data.dataset import Dataset, Split, concatenate, hold_out, stratified_split
 
 
@@ -29,6 +32,48 @@ def test_mean_and_std_equal_those_of_the_training_images_computed_directly():
 def test_a_channel_without_spread_can_still_be_divided_by_its_std():
     constant = Split(torch.full((3, 1, 2, 2), 7, dtype=torch.uint8), torch.tensor([0, 1, 2]))
     torch.testing.assert_close(make_dataset(constant).std, torch.tensor([1 / 255]))
+
+
+def test_mean_and_fingerprint_are_the_same_whatever_the_size_of_a_chunk(monkeypatch):
+    whole = make_dataset(make_split(50))
+    monkeypatch.setattr(dataset, "CHUNK", 100)
+    in_parts = make_dataset(make_split(50))
+    assert torch.equal(in_parts.mean, whole.mean)
+    assert in_parts.fingerprint == whole.fingerprint
+
+
+def test_the_fingerprint_is_that_of_every_machine_and_every_process():
+    assert load("digits", quiet=True).fingerprint.startswith("915c74d47d5382a0")
+    drawn = load("shapes", quiet=True, counts=(240, 120, 120))
+    assert drawn.fingerprint.startswith("74ed4e638a4a6d67")
+    drawn.train.images[7, 0, 3, 4] += 1  # as another processor may round it
+    assert replace(drawn).fingerprint == drawn.fingerprint
+
+
+@pytest.mark.parametrize("what", ["class", "label", "pixel", "order", "count", "split"])
+def test_another_class_label_picture_order_or_count_has_another_fingerprint(what):
+    data = make_dataset(make_split(12))
+    images, labels = data.train.images.clone(), data.train.labels.clone()
+    if what == "label":
+        labels[3] = (labels[3] + 1) % 3
+    elif what == "pixel":
+        images[-1, -1, -1, -1] ^= 1
+    elif what == "order":
+        images[[0, 3]] = images[[3, 0]]
+    keep = torch.arange(11 if what == "count" else 12)
+    other = replace(data, train=Split(images, labels).subset(keep))
+    if what == "class":
+        other = replace(data, class_names=("a", "b", "d"))
+    elif what == "split":
+        other = replace(data, val=data.test, test=data.val)
+    assert other.fingerprint != data.fingerprint == make_dataset(make_split(12)).fingerprint
+
+
+def test_drawn_pictures_with_other_cues_have_another_fingerprint():
+    prints = {
+        load("shapes", quiet=True, counts=(120, 6, 6), **o).fingerprint for o in ({}, {"seed": 1}, {"clutter": 1})
+    }
+    assert len(prints) == 3
 
 
 def test_describe_says_name_source_counts_and_shape_in_one_line():

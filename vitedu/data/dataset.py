@@ -1,7 +1,8 @@
 """What every data set looks like once it is loaded: three splits of `uint8` images, ready to be moved to a device."""
 
 import hashlib
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor
 
 VAL_SHARE, VAL_MOST = 0.1, 5_000  # a tenth of the published training images, and never more than 5,000
+CHUNK = 2**20  # pixels looked at together: a set may be larger than memory
+HASHED = 2**28  # bytes of a split up to which every image counts in the fingerprint
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +62,7 @@ class Dataset:
     """A named data set with training, validation and test splits.
 
     Choose on `val`; touch `test` once, at the end. `source` says where the bytes came from. `flip` says whether a
-    left-right mirror image keeps its label.
+    left-right mirror image keeps its label, and `drawn` that the pictures were computed here, up to rounding.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Dataset:
     val: Split
     test: Split
     flip: bool
+    drawn: bool = False
 
     @cached_property
     def mean(self) -> Tensor:
@@ -86,21 +90,29 @@ class Dataset:
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor]:
         # Counting how often each of the 256 values occurs is exact, and needs no float copy of the images.
-        channels = self.train.images.cpu().unbind(1)
-        counts = torch.stack([torch.bincount(c.flatten(), minlength=256) for c in channels]).double()  # (C, 256)
+        counts = torch.zeros(self.train.images.shape[1], 256, dtype=torch.float64)
+        for chunk in _chunks(self.train.images):
+            counts += torch.stack([torch.bincount(c.flatten(), minlength=256) for c in chunk.unbind(1)])
         share, value = counts / counts.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
         mean = share @ value  # (C,)
         return mean, ((value - mean[:, None]) ** 2 * share).sum(1).sqrt()  # (C,), (C,)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A hex string that another set of pictures, labels or classes would not have."""
-        digest = hashlib.sha256(repr(self.class_names).encode())
+        """64 hex digits, the same on every machine for the same classes, counts, labels and pictures.
+
+        Of a split beyond 256 MiB every n-th image counts. Of drawn pictures, which another kind of processor rounds
+        otherwise here and there, the mean of each channel counts, in steps of four grey levels.
+        """
+        shapes = [list(split.images.shape) for split in (self.train, self.val, self.test)]
+        digest = hashlib.sha256(json.dumps([self.class_names, shapes]).encode())
         for split in (self.train, self.val, self.test):
-            digest.update(repr(tuple(split.images.shape)).encode())
-            for part in (split.labels, split.images):
-                digest.update(part.cpu().numpy().tobytes())
-        return digest.hexdigest()[:16]
+            digest.update(split.labels.cpu().numpy().astype("<i8").tobytes())
+            for chunk in _chunks(split.images[:: 1 + split.images.nbytes // HASHED]):
+                if self.drawn:
+                    chunk = (chunk.flatten(2).sum(-1) // (4 * chunk[0, 0].numel())).byte()  # (n, C)
+                digest.update(chunk.contiguous().numpy())
+        return digest.hexdigest()
 
     def train_and_val(self) -> Split:
         """Training and validation images in one split, for a last run once the choices are made."""
@@ -111,6 +123,11 @@ class Dataset:
         counts = ", ".join(f"{len(getattr(self, split)):,} {split}" for split in ("train", "val", "test"))
         shape = "×".join(map(str, self.train.images.shape[1:]))
         return f"{self.name} ({self.source}): {counts}; {len(self.class_names)} classes, images {shape}"
+
+
+def _chunks(images: Tensor) -> Iterator[Tensor]:
+    """The images, on the CPU, a few at a time."""
+    return (chunk.cpu() for chunk in images.split(max(1, CHUNK // max(1, images[:1].numel()))))
 
 
 def normalise(images: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -76,4 +76,4 @@ def load_faces(counts: tuple[int, int, int] = (4_000, 500, 1_000), seed: int = 0
     """Training, validation and test pictures, `counts` pairs of each, from the seeds 3·seed, 3·seed + 1, 3·seed + 2."""
     splits = [draw_faces(count, seed=3 * seed + i, aligned=aligned) for i, count in enumerate(counts)]
     kind = "parts in whole cells" if aligned else "parts anywhere"
-    return Dataset("faces", f"embedded: drawn with seed {seed}, {kind}", CLASSES, *splits, flip=True)
+    return Dataset("faces", f"embedded: drawn with seed {seed}, {kind}", CLASSES, *splits, flip=True, drawn=True)

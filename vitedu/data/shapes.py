@@ -73,7 +73,7 @@ def load_shapes(
     """
     splits = [draw_shapes(n, seed=3 * seed + i, image_size=image_size or 32, **cues) for i, n in enumerate(counts)]
     setting = ", ".join([f"seed {seed}", *(f"{key} {value}" for key, value in cues.items())])
-    return Dataset("shapes", f"embedded: drawn with {setting}", SHAPES, *splits, flip=True)
+    return Dataset("shapes", f"embedded: drawn with {setting}", SHAPES, *splits, flip=True, drawn=True)
 
 
 def _draw_chunk(
