@@ -106,6 +106,7 @@ def test_one_limit_inside_another():
     assert inner == ["ended"]
 
 
+@pytest.mark.timeout(600, method="thread")  # whose own limit is no alarm: another thread may take a tick for one
 def test_a_late_tick_does_not_escape(monkeypatch):
     """Ticks as close together as they come, also while the handler and the timer are put back."""
     before = signal.getsignal(signal.SIGALRM)
