@@ -144,9 +144,8 @@ def fit(
 
 def best_epoch(history: list[dict]) -> int:
     """The epoch of the highest validation accuracy, of equals that of the lowest loss; without either, the last."""
-    return max(history, key=lambda record: (record.get("accuracy", 0.0), -record.get("loss", 0.0), record["epoch"]))[
-        "epoch"
-    ]
+    keys = [(record.get("accuracy", 0.0), -record.get("loss", 0.0), record["epoch"]) for record in history]
+    return max(keys)[-1]
 
 
 def finite(found: dict[str, float], epoch: int) -> dict[str, float]:

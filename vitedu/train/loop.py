@@ -77,8 +77,7 @@ class TrainingLoop:
         TrainingDiverged, with the step, if a loss was not finite.
         """
         self.model.train()
-        # Both stay on the device: reading a number after each step would stall a GPU.
-        loss, diverged_at = torch.zeros((), device=self.device), torch.full((), -1, device=self.device)
+        loss, losses = torch.zeros((), device=self.device), []  # on the device: reading each step's would stall a GPU
         with seeded(self.config.seed, number, self.device):
             order = torch.randperm(len(train.labels)).to(train.labels.device)[: self.num_images]
             if rank():  # the same order everywhere, but crops of one's own
@@ -87,13 +86,12 @@ class TrainingLoop:
             for index, chosen in enumerate(batches):
                 mine = local_shard(chosen)
                 self.set_learning_rate((number - 1) * self.steps_per_epoch + index)
-                of_step = self.step(train.images[mine], train.labels[mine])
-                diverged_at = torch.where((diverged_at < 0) & ~of_step.isfinite(), index, diverged_at)
-                loss += of_step * len(mine)
+                losses.append(self.step(train.images[mine], train.labels[mine]))
+                loss += losses[-1] * len(mine)
         mean = all_reduce(loss).item() / self.num_images
         if not math.isfinite(mean):  # in all processes alike
-            step = diverged_at.item()
-            where = f"step {step + 1} of {self.steps_per_epoch}" if step >= 0 else "a step of another process"
+            bad = (~torch.stack(losses).isfinite()).nonzero().flatten().tolist()
+            where = f"step {bad[0] + 1} of {self.steps_per_epoch}" if bad else "a step of another process"
             raise TrainingDiverged(f"epoch {number}, {where}: the training loss is {mean}")
         return mean
 

@@ -98,19 +98,19 @@ def take_weights(model: nn.Module, parent: nn.Module, weights: dict[str, Tensor]
     Learned positions are interpolated where the grids differ. The classifier stays untrained unless the classes are the
     same. CheckpointError if any other weight does not fit.
     """
-    done, own = [], model.state_dict()
+    done, own = set(), model.state_dict()
     if own.keys() != weights.keys():
         odd = sorted(own.keys() ^ weights.keys())[0]
         raise CheckpointError(f"the weights to start from are another model's: {odd} is in one of the two only")
     for name, tensor in weights.items():
         if re.fullmatch(r"(vit\.)?head\.(weight|bias)", name) and not same_classes:
             weights[name] = own[name]
-            done = done or ["a new classifier"]
+            done.add("a new classifier")
         elif name.endswith("positions.table") and tensor.shape != own[name].shape:
             prefix = len(tensor) - parent.grid[0] * parent.grid[1]
             weights[name] = interpolate_positions(tensor, parent.grid, model.grid, prefix)
-            done.append(f"positions interpolated from {parent.grid} to {model.grid}")
+            done.add(f"positions interpolated from {parent.grid} to {model.grid}")
         elif tensor.shape != own[name].shape:
             raise CheckpointError(f"{name} is {tuple(tensor.shape)}, and {tuple(own[name].shape)} is needed")
     model.load_state_dict(weights)
-    return done
+    return sorted(done)
