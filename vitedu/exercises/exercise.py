@@ -158,6 +158,12 @@ def refusing(when: Callable[..., Any], answer: Answer, error: type[Exception] = 
     return refuses_some
 
 
+def formulas(table: Callable[..., dict[str, Any]]) -> dict[str, Answer]:
+    """Mistakes side by side: `table` takes the numbers that an answer takes and returns {hint: what the slip gives}."""
+    hints = table(*[1] * len(inspect.signature(table).parameters))
+    return {hint: lambda *args, hint=hint: table(*args)[hint] for hint in hints}
+
+
 def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The numbers 1, 2, 3, … in a random order, the same at every call: a number in the wrong place always shows."""
     count = torch.Size(shape).numel()
