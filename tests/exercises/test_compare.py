@@ -80,7 +80,10 @@ def test_floats(got, text):
     [
         ((0, 4), None),
         ((4, 0), "(4, 0) instead of (0, 4)"),
-        ([0, 4], "returned a value of type list, expected a tuple of 2 ints"),
+        ([0, 4], None),
+        ([4, 0], "[4, 0] instead of (0, 4)"),
+        ([0, 4.0], "item 1 of the list is the float 4.0, expected an int"),
+        ({0, 4}, "returned a value of type set, expected a tuple of 2 ints"),
         ((0, 4, 8), "returned a tuple of 3, expected 2 ints"),
         ((0, 4.0), "item 1 of the tuple is the float 4.0, expected an int"),
     ],

@@ -1,10 +1,12 @@
 """`vitedu.exercises.check` and `progress`: one kind, exact, stable line for whatever an answer does; never an error."""
 
+import math
 import random
 import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from einops import rearrange
 from torch import nn
 
 from vitedu.exercises import check, engine, progress
+from vitedu.exercises.exercise import chapter_exercises
 from vitedu.exercises.registry import CHAPTERS
 
 INPUT = "(input: images (2, 3, 5, 6), patch = 4)"  # of the first case of exercise 5.4
@@ -379,6 +382,80 @@ def test_a_class_with_call_and_a_partial_are_answers_too(line):
             return pad(images, patch)
 
     assert line("5.4", Pad()) == "Exercise 5.4: passed (8 checks)"
+
+
+# What is not demanded ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def modest(monkeypatch):
+    """Exercise 5.4, whose task asks neither for double precision nor for a gradient."""
+    relaxed = replace(chapter_exercises(5)["5.4"], demands=())
+    monkeypatch.setitem(chapter_exercises(5), "5.4", relaxed)
+
+
+def in_single(images, patch):
+    """Right in float32 alone."""
+    return pad(images, patch).float()
+
+
+def refuses_double(images, patch):
+    return pad(images, patch) @ torch.eye(-(-images.shape[3] // patch) * patch)
+
+
+@pytest.mark.usefixtures("modest")
+def test_what_is_not_demanded_is_a_remark(line):
+    use = "make new tensors with `images.new_zeros(…)` or `dtype=images.dtype`"
+    assert line("5.4", pad) == "Exercise 5.4: passed (8 checks)"
+    assert line("5.4", in_single) == (
+        f"Exercise 5.4: passed (7 checks); in double precision dtype torch.float32 instead of torch.float64; {use}"
+    )
+    text = line("5.4", refuses_double)
+    assert text.startswith("Exercise 5.4: passed (7 checks); in double precision it raised RuntimeError: expected ")
+    assert text.endswith(use)
+    assert line("5.4", lambda images, patch: pad(images.detach(), patch)) == CUT.replace(
+        "not yet: the values are right, but", "passed (7 checks);"
+    ).removesuffix(f" {INPUT}")
+
+
+@pytest.mark.usefixtures("modest")
+def test_a_case_in_double_precision_is_due_in_single_precision_all_the_same(line):
+    """The only one with P = 3."""
+    text = line("5.4", lambda images, patch: pad(images, patch) + (patch == 3))
+    assert "(input: images (1, 2, 4, 7), patch = 3)" in text
+
+
+@pytest.mark.usefixtures("modest")
+def test_a_precision_that_is_not_demanded_is_no_diagnosis(line):
+    """Wrong on one image only, and in double precision: that is not right for C = 3 only."""
+    text = line("5.4", lambda images, patch: in_single(images, patch) + (images.shape == (2, 3, 5, 6)))
+    assert text.endswith(INPUT)
+
+
+@pytest.mark.usefixtures("modest")
+def test_time_that_runs_out_in_what_is_not_demanded(line):
+    def answer(images, patch):
+        while images.dtype == torch.float64:
+            pass
+        return pad(images, patch)
+
+    assert line("5.4", answer, 0.5) == "Exercise 5.4: passed (6 checks); the rest was not finished after 0.5 s"
+
+
+def test_the_text_of_a_readers_error_does_not_hide_the_mistake(line):
+    """But that of a library's error does: it says what went wrong."""
+
+    def answer(text):
+        def formula(alone, size, rate, limit):
+            ring = 2 * size / rate
+            if limit <= ring:
+                raise ValueError(*text)
+            return math.ceil((alone - ring) / (limit - ring))
+
+        return formula
+
+    lines = [line("15.5", answer(text)) for text in ([], ["the network alone takes longer"], ["no"])]
+    assert all(one.endswith("less than 1: look at n = 1 first") for one in lines)
 
 
 # Calls that cannot work ----------------------------------------------------------------------------------------------

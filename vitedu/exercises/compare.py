@@ -43,15 +43,15 @@ def floats(got: Any, expected: float) -> str | None:
 
 
 def integer_tuples(got: Any, expected: tuple[int, ...]) -> str | None:
-    """A tuple of so many whole numbers."""
-    if not isinstance(got, tuple):
+    """A tuple, or a list, of so many whole numbers."""
+    if not isinstance(got, tuple | list):
         return f"returned a value of type {kind(got)}, expected a tuple of {len(expected)} ints"
     if len(got) != len(expected):
-        return f"returned a tuple of {len(got)}, expected {len(expected)} ints"
+        return f"returned a {kind(got)} of {len(got)}, expected {len(expected)} ints"
     for place, item in enumerate(got):
         if not is_integer(item):
-            return f"item {place} of the tuple is {shown(item)}, expected an int"
-    return None if got == expected else f"{short(got)} instead of {expected}"
+            return f"item {place} of the {kind(got)} is {shown(item)}, expected an int"
+    return None if tuple(got) == expected else f"{short(got)} instead of {expected}"
 
 
 def agree(a: Any, b: Any, strict: bool = True) -> bool:

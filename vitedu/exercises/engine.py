@@ -8,7 +8,7 @@ from vitedu.exercises.limits import TimeLimit, run_limited
 from vitedu.exercises.registry import CHAPTERS, all_exercises
 from vitedu.exercises.state import global_state_kept
 from vitedu.exercises.trial import Trial
-from vitedu.exercises.wording import name_error, not_yet
+from vitedu.exercises.wording import name_error
 
 _solved: set[str] = set()  # ids, in this session
 
@@ -55,7 +55,7 @@ def _judge(exercise_id: str, answer: Any, seconds: float) -> str:
         try:
             verdict = run_limited(trial.verdict, seconds)
         except TimeLimit:
-            verdict = not_yet(f"not finished after {seconds:g} s", trial.case, "is there a loop that never ends?")
+            verdict = trial.out_of_time(seconds)
     if verdict.startswith("passed"):
         _solved.add(exercise_id)
     return verdict

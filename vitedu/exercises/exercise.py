@@ -1,5 +1,6 @@
 """What an exercise is made of: inputs, a reference, known mistakes, and a way to say what differs."""
 
+import copy
 import importlib
 import inspect
 from collections.abc import Callable
@@ -7,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitedu.exercises import compare
 
@@ -74,6 +75,7 @@ class Exercise:
         mistakes: at least three known wrong answers.
         difference: (got, expected) -> what differs, in words, or None.
         simplify: (returned, args) -> what is compared instead of the returned value itself.
+        demands: what an answer has to do beyond returning the right values, of `DEMANDS`.
     """
 
     id: str
@@ -83,19 +85,46 @@ class Exercise:
     mistakes: tuple[Mistake, ...]
     difference: Callable[[Any, Any], str | None] = compare.tensors
     simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned
-    demands: tuple[str, ...] = ()
+    demands: tuple[str, ...] = DEMANDS
 
     @property
     def parameters(self) -> list[str]:
         """The names of the answer's parameters, in order."""
         return list(inspect.signature(self.reference).parameters)
 
-    def labelled_cases(self) -> list[Case]:
-        """The cases, each with a label such as `images (2, 3, 8, 12), patch = 4`."""
-        return [replace(case, label=case.label or self._label(case.args)) for case in self.cases()]
+    def labelled_cases(self) -> tuple[list[Case], list[Case]]:
+        """The cases that an answer has to pass, and those in float64 that are only tried.
+
+        The second list is empty if the exercise demands double precision or has nothing but float64. Otherwise each of
+        its cases stands in the first list too, in float32. Labels are such as `images (2, 3, 8, 12), patch = 4`.
+        """
+        cases = self.cases()
+        double = [any(map(is_double, case.args)) for case in cases]
+        single = [not yes and any(map(_is_floating, case.args)) for case, yes in zip(cases, double, strict=True)]
+        if "double" in self.demands or not any(single):
+            return self._labelled(cases), []
+        due = [replace(case, args=tuple(map(_single, case.args))) for case in cases]
+        return self._labelled(due), self._labelled([case for case, yes in zip(cases, double, strict=True) if yes])
+
+    def _labelled(self, cases: list[Case]) -> list[Case]:
+        return [replace(case, label=case.label or self._label(case.args)) for case in cases]
 
     def _label(self, args: tuple) -> str:
         return ", ".join(_name_value(name, arg) for name, arg in zip(self.parameters, args, strict=True))
+
+
+def is_double(arg: Any) -> bool:
+    """Whether an argument, a tensor or a module, is in double precision."""
+    tensors = arg.parameters() if isinstance(arg, nn.Module) else [arg]
+    return any(isinstance(one, Tensor) and one.dtype == torch.float64 for one in tensors)
+
+
+def _is_floating(arg: Any) -> bool:
+    return isinstance(arg, nn.Module) or (isinstance(arg, Tensor) and arg.is_floating_point())
+
+
+def _single(arg: Any) -> Any:
+    return copy.deepcopy(arg).float() if is_double(arg) else arg
 
 
 def _name_value(name: str, value: Any) -> str:

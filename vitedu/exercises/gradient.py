@@ -20,16 +20,16 @@ def gradient_problem(exercise: Exercise, answer: Answer, case: Case) -> str | No
     except STOP:
         raise
     except BaseException as error:
-        return f"the values are right, but when `{names[0]}` requires a gradient, it {raised(error, answer)}"
+        return f"when `{names[0]}` requires a gradient, it {raised(error, answer)}"
     for name, mine, theirs in zip(names, got, gradients(exercise.reference, case), strict=True):
         if mine is None:
             return (
-                f"the values are right, but no gradient flows back to `{name}`: `.detach()`, `.data`, `.item()`, "
+                f"no gradient flows back to `{name}`: `.detach()`, `.data`, `.item()`, "
                 "`.numpy()`, `torch.tensor(…)` and `torch.no_grad()` cut it off"
             )
         problem = tensors(mine, theirs)
         if problem:
-            return f"the values are right, but the gradient with respect to `{name}` is not: {problem}"
+            return f"the gradient with respect to `{name}` is not: {problem}"
     return None
 
 

@@ -1,5 +1,6 @@
 """Calling an answer, whatever it does, and noting what it did."""
 
+import dis
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,10 +16,14 @@ STOP = (TimeLimit, KeyboardInterrupt)  # these end the check; every other error 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call did: the value returned or the error raised, and the names of the arguments it changed."""
+    """What one call did: the value returned or the error raised, and the names of the arguments it changed.
+
+    `deliberate` tells a `raise` in the answer's own code from an error of torch, einops or Python's own operations.
+    """
 
     value: Any = None
     error: BaseException | None = None
+    deliberate: bool = False
     changed: tuple[str, ...] = ()
 
 
@@ -32,7 +37,7 @@ def call(exercise: Exercise, answer: Answer, case: Case) -> Outcome:
     except STOP:
         raise
     except BaseException as error:  # sys.exit() too
-        return Outcome(error=error)
+        return Outcome(error=error, deliberate=_deliberate(error, answer))
     triples = zip(exercise.parameters, before, args, strict=True)
     return Outcome(value, changed=tuple(name for name, old, arg in triples if not agree(old, _contents(arg))))
 
@@ -42,13 +47,27 @@ def same_outcome(case: Case, mine: Outcome, theirs: Outcome, strict: bool) -> bo
     if case.raises is not None:
         return type(mine.error) is type(theirs.error)
     if mine.error is not None or theirs.error is not None:
-        return _error_kind(mine.error) == _error_kind(theirs.error)
+        return _same_error(mine, theirs)
     return agree(mine.value, theirs.value, strict)
 
 
-def _error_kind(error: BaseException | None) -> tuple[type, list[str]]:
-    """Type and first word: `RuntimeError: stack expects …` is another mistake than `RuntimeError: shape …`."""
-    return type(error), str(error).split()[:1]
+def _same_error(mine: Outcome, theirs: Outcome) -> bool:
+    """Type and, between errors of libraries, first word: `stack expects …` is another mistake than `shape …`."""
+    if type(mine.error) is not type(theirs.error):
+        return False
+    first_words = [str(outcome.error).split()[:1] for outcome in (mine, theirs)]
+    return mine.deliberate or theirs.deliberate or first_words[0] == first_words[1]
+
+
+def _deliberate(error: BaseException, answer: Answer) -> bool:
+    """Whether the innermost frame is the reader's, or a stored mistake's, and stands at a `raise`."""
+    innermost = error.__traceback__
+    while innermost.tb_next:
+        innermost = innermost.tb_next
+    frame = innermost.tb_frame
+    module = str(frame.f_globals.get("__name__"))
+    own = module in ("__main__", getattr(answer, "__module__", "")) or module.startswith("vitedu.exercises.")
+    return own and frame.f_code.co_code[innermost.tb_lasti] == dis.opmap["RAISE_VARARGS"]
 
 
 def _contents(arg: Any) -> list:

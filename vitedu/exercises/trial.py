@@ -3,7 +3,7 @@
 import inspect
 
 from vitedu.exercises.compare import kind, shown
-from vitedu.exercises.exercise import TRAITS, Answer, Case, Exercise
+from vitedu.exercises.exercise import TRAITS, Answer, Case, Exercise, is_double
 from vitedu.exercises.gradient import gradient_problem
 from vitedu.exercises.outcome import STOP, Outcome, call, same_outcome
 from vitedu.exercises.wording import name_error, not_yet, raised
@@ -12,15 +12,22 @@ Stage = list[tuple[Case, Outcome]]
 
 
 class Trial:
-    """An exercise and an answer to it; `case` is the one that runs now, for the message when the time is up."""
+    """An exercise and an answer to it.
+
+    `case` is the one that runs now, for the message when the time is up; `checks` counts those passed, once nothing
+    that is due can go wrong any more.
+    """
 
     def __init__(self, exercise: Exercise, answer: Answer):
         self.exercise, self.answer = exercise, answer
-        self.cases = exercise.labelled_cases()
-        self.case = self.cases[0]
+        self.cases, self.double = exercise.labelled_cases()
+        self.case, self.checks = self.cases[0], 0
 
     def verdict(self) -> str:
-        """`not attempted yet`, `passed (n checks)`, or `not yet: …` with the first thing that is wrong."""
+        """`not attempted yet`, `passed (n checks)`, or `not yet: …` with the first thing that is wrong.
+
+        What the exercise does not demand is tried last, and only remarked upon.
+        """
         complaint = self.wrong_signature()
         if complaint:
             return f"not yet: {complaint}"
@@ -30,8 +37,18 @@ class Trial:
             stage.append((case, call(self.exercise, self.answer, case)))
             if is_stub(stage[0][1]):
                 return "not attempted yet"
-        checks = len(self.cases) + sum(case.gradient for case in self.cases)
-        return self.wrong_result(stage) or changed_input(stage) or self.wrong_gradient() or f"passed ({checks} checks)"
+        wrong = self.wrong_result(stage) or changed_input(stage) or self.wrong_gradient()
+        if wrong:
+            return wrong
+        self.checks = len(self.cases) - len(self.double)  # those stand among the cases too, in float32
+        remarks = [*self.remarks_on_double(), *self.remarks_on_gradients()]
+        return "; ".join([f"passed ({self.checks} checks)", *remarks])
+
+    def out_of_time(self, seconds: float) -> str:
+        """The verdict when the time is up."""
+        if self.checks:
+            return f"passed ({self.checks} checks); the rest was not finished after {seconds:g} s"
+        return not_yet(f"not finished after {seconds:g} s", self.case, "is there a loop that never ends?")
 
     def wrong_signature(self) -> str | None:
         """What to say if the answer cannot be called with the arguments of the exercise."""
@@ -90,13 +107,33 @@ class Trial:
         return [call(self.exercise, answer, case) for case, _ in stage]
 
     def wrong_gradient(self) -> str | None:
-        """The first case in which the gradient is wrong, or None."""
-        for case in self.cases:
-            self.case = case
-            problem = gradient_problem(self.exercise, self.answer, case) if case.gradient else None
-            if problem:
-                return not_yet(problem, case)
+        """The first case in which a gradient that is due is wrong, or None."""
+        if "gradient" in self.exercise.demands:
+            for case in self.cases:
+                self.case = case
+                problem = gradient_problem(self.exercise, self.answer, case) if case.gradient else None
+                if problem:
+                    return not_yet(f"the values are right, but {problem}", case)
         return None
+
+    def remarks_on_double(self) -> list[str]:
+        """What to say, at most one thing, about an answer that is right in single precision alone."""
+        remarks = []
+        for case in self.double:
+            problem = self.problem(case, call(self.exercise, self.answer, case))
+            self.checks += not problem
+            if problem:
+                name = self.exercise.parameters[[is_double(arg) for arg in case.args].index(True)]
+                it = "it " if problem.startswith(("raised", "returned")) else ""
+                fix = f"make new tensors with `{name}.new_zeros(…)` or `dtype={name}.dtype`"
+                remarks.append(f"in double precision {it}{problem}; {fix}")
+        return remarks[:1]
+
+    def remarks_on_gradients(self) -> list[str]:
+        """What to say, at most one thing, about gradients that are not due; counts those that are right."""
+        problems = [gradient_problem(self.exercise, self.answer, case) for case in self.cases if case.gradient]
+        self.checks += problems.count(None)
+        return [problem for problem in problems if problem][:1]
 
 
 def is_stub(outcome: Outcome) -> bool:
