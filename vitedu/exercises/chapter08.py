@@ -4,7 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitedu.attention import scaled_dot_product_attention
 from vitedu.cost import block_macs, block_parameters
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, exercise, formulas, on
@@ -35,7 +34,7 @@ def count_vit(patches: int, patch_numbers: int, dim: int, depth: int, classes: i
     return (patch_numbers + 1) * dim + cls_and_positions + blocks + (dim + 1) * classes
 
 
-@formulas
+@formulas(*SIZES[0])
 def _counts(N, CPP, D, L, K):
     right = count_vit(N, CPP, D, L, K)
     return {
@@ -63,7 +62,7 @@ def _counts(N, CPP, D, L, K):
     }
 
 
-exercise("8.1", count_vit, cases=lambda: on(*SIZES), difference=compare.integers, mistakes=_counts)
+exercise("8.1", count_vit, lambda: on(*SIZES), _counts, difference=compare.integers)
 
 
 # 8.2 -----------------------------------------------------------------------------------------------------------------
@@ -91,88 +90,71 @@ def _token_cases() -> list[Case]:
         _token_case(3, 4, 8, 5, gradient=True),
         _token_case(1, 9, 12, 4),
         _token_case(2, 6, 16, 2, scale=20.0),
-        _token_case(4, 3, 6, 6),  # the weight is square: a wrong transpose raises nothing
+        _token_case(4, 3, 6, 6, dtype=torch.float64),  # the weight is square: a wrong transpose raises nothing
         _token_case(2, 4, 8, 3, scale=1e-3, label=small),
-        _token_case(4, 3, 6, 6, dtype=torch.float64),
     ]
 
 
-def _head(read):
-    """The head on `read(tokens, gain, shift)`."""
-    return lambda tokens, gain, shift, weight, bias: read(tokens, gain, shift) @ weight.T + bias
+@formulas(*_token_cases()[0].args)
+def _readings(z, gain, shift, weight, bias):
+    x, normed, right = z[:, 0], _norm(z, gain, shift), read_scores(z, gain, shift, weight, bias)
+    centred, variance = x - x.mean(dim=-1, keepdim=True), x.var(dim=-1, keepdim=True, correction=0)
+    unit, spread = centred / (variance + EPS).sqrt(), x.std(dim=-1, keepdim=True)
 
+    def head(y: Tensor) -> Tensor:
+        return y @ weight.T + bias
 
-def _standardised(x: Tensor, correction: int = 0, dim: int = -1) -> Tensor:
-    variance = x.var(dim=dim, keepdim=True, correction=correction)
-    return (x - x.mean(dim=dim, keepdim=True)) / (variance + EPS).sqrt()
+    def scaled(y: Tensor) -> Tensor:
+        return head(y * gain + shift)
 
-
-def _eps_outside(x: Tensor, correction: int = 0) -> Tensor:
-    return (x - x.mean(dim=-1, keepdim=True)) / (x.std(dim=-1, keepdim=True, correction=correction) + EPS)
-
-
-def _over_all_tokens(tokens: Tensor, gain: Tensor, shift: Tensor) -> Tensor:
-    return F.layer_norm(tokens, tokens.shape[1:], eps=EPS)[:, 0] * gain + shift
-
-
-exercise(
-    "8.2",
-    read_scores,
-    _token_cases,
-    mistakes={
-        "the last token is read; CLS is token 0": _head(lambda *z: _norm(*z)[:, -1]),
-        "the first patch is read; CLS is token 0, the patches start at 1": _head(lambda *z: _norm(*z)[:, 1]),
-        "the mean over all tokens is read; read CLS alone": _head(lambda *z: _norm(*z).mean(dim=1)),
-        "the tokens are averaged, and then normalised; read CLS alone": _head(lambda z, *gs: _norm(z.mean(dim=1), *gs)),
-        "the mean over the patches is read; read CLS alone": _head(lambda *z: _norm(*z)[:, 1:].mean(dim=1)),
-        "every token is scored; read CLS alone": _head(_norm),
-        "the axis of the tokens is still there; `tokens[:, 0]` drops it": _head(lambda *z: _norm(*z)[:, :1]),
-        "`tokens[0]` is the first image with all its tokens; CLS is `tokens[:, 0]`": _head(lambda *z: _norm(*z)[0]),
-        "the LayerNorm is missing before the head": _head(lambda z, gain, shift: z[:, 0]),
-        "the LayerNorm comes after the head; it belongs before": (
-            lambda z, gain, shift, weight, bias: _standardised(z[:, 0] @ weight.T + bias)
-        ),
-        "the LayerNorm has no gain and no shift": _head(lambda z, gain, shift: _standardised(z[:, 0])),
-        "the shift is missing": _head(lambda z, gain, shift: _standardised(z[:, 0]) * gain),
-        "the gain is missing": _head(lambda z, gain, shift: _standardised(z[:, 0]) + shift),
-        "gain and shift are swapped: the gain multiplies, the shift is added": _head(
-            lambda z, gain, shift: _standardised(z[:, 0]) * shift + gain
-        ),
-        "the shift is added before the gain multiplies": _head(lambda z, g, s: (_standardised(z[:, 0]) + s) * g),
-        "the mean is not subtracted: (x - mean) / √(variance + ε)": _head(
-            lambda z, g, s: z[:, 0] / (z[:, 0].var(dim=-1, keepdim=True, correction=0) + EPS).sqrt() * g + s
-        ),
-        "the variance is not under a root: (x - mean) / √(variance + ε)": _head(
-            lambda z, g, s: _standardised(z[:, 0]) / (z[:, 0].var(-1, keepdim=True, correction=0) + EPS).sqrt() * g + s
-        ),
+    return {
+        "the last token is read; CLS is token 0": head(normed[:, -1]),
+        "the first patch is read; CLS is token 0, the patches start at 1": head(normed[:, 1]),
+        "the mean over all tokens is read; read CLS alone": head(normed.mean(dim=1)),
+        "the tokens are averaged, and then normalised; read CLS alone": head(_norm(z.mean(dim=1), gain, shift)),
+        "the mean over the patches is read; read CLS alone": head(normed[:, 1:].mean(dim=1)),
+        "every token is scored; read CLS alone": head(normed),
+        "the axis of the tokens is still there; `tokens[:, 0]` drops it": head(normed[:, :1]),
+        "`tokens[0]` is the first image with all its tokens; CLS is `tokens[:, 0]`": head(normed[0]),
+        "the LayerNorm is missing before the head": head(x),
+        "the LayerNorm comes after the head; it belongs before": F.layer_norm(head(x), bias.shape, eps=EPS),
+        "the LayerNorm has no gain and no shift": head(unit),
+        "the shift is missing": head(unit * gain),
+        "the gain is missing": head(unit + shift),
+        "gain and shift are swapped: the gain multiplies, the shift is added": head(unit * shift + gain),
+        "the shift is added before the gain multiplies": head((unit + shift) * gain),
+        "the mean is not subtracted: (x - mean) / √(variance + ε)": scaled(x / (variance + EPS).sqrt()),
+        "the variance is not under a root: (x - mean) / √(variance + ε)": scaled(centred / (variance + EPS)),
         "the variance is divided by D - 1, the default of `var` and `std`; LayerNorm divides by D (correction=0)": (
-            _head(lambda z, gain, shift: _standardised(z[:, 0], correction=1) * gain + shift)
+            scaled(centred / (spread**2 + EPS).sqrt())
         ),
-        "ε is added to the standard deviation; it belongs under the root, to the variance": _head(
-            lambda z, gain, shift: _eps_outside(z[:, 0]) * gain + shift
+        "ε is added to the standard deviation; it belongs under the root, to the variance": (
+            scaled(centred / (variance.sqrt() + EPS))
         ),
-        "`std` divides by D - 1 unless it gets correction=0; and ε belongs under the root, to the variance": _head(
-            lambda z, gain, shift: _eps_outside(z[:, 0], correction=1) * gain + shift
+        "`std` divides by D - 1 unless it gets correction=0; and ε belongs under the root, to the variance": (
+            scaled(centred / (spread + EPS))
         ),
-        "ε is 1e-5, PyTorch's default; published ViT weights need 1e-6": _head(lambda *z: _norm(*z, eps=1e-5)[:, 0]),
-        "ε is missing: tokens of a small spread are blown up": _head(lambda *z: _norm(*z, eps=0.0)[:, 0]),
-        "the mean is taken over all tokens; each token is normalised by itself": _head(_over_all_tokens),
-        "the mean is taken over the images (dim=0); each token is normalised over its own D numbers": _head(
-            lambda z, gain, shift: _standardised(z[:, 0], dim=0) * gain + shift
+        "ε is 1e-5, PyTorch's default; published ViT weights need 1e-6": head(_norm(x, gain, shift, eps=1e-5)),
+        "ε is missing: tokens of a small spread are blown up": head(_norm(x, gain, shift, eps=0.0)),
+        "the mean is taken over all tokens; each token is normalised by itself": (
+            scaled(F.layer_norm(z, z.shape[1:], eps=EPS)[:, 0])
         ),
-        "a linear layer multiplies by the transpose of its weight: `x @ weight.T`, or `F.linear`": (
-            lambda z, gain, shift, weight, bias: _norm(z[:, 0], gain, shift) @ weight + bias
+        "the mean is taken over the images (dim=0); each token is normalised over its own D numbers": (
+            scaled((x - x.mean(dim=0)) / (x.var(dim=0, correction=0) + EPS).sqrt())
         ),
-        "the bias of the head is missing": lambda *args: read_scores(*args) - args[-1],
-        "these are probabilities; scores are what stands before the softmax": (
-            lambda *args: read_scores(*args).softmax(dim=1)
-        ),
-        "these are log-probabilities; scores are what stands before the softmax": (
-            lambda *args: read_scores(*args).log_softmax(dim=1)
-        ),
-        "this is the best class; return the scores of all, (B, K)": lambda *args: read_scores(*args).argmax(dim=1),
-    },
-)
+        "the bias of the head is missing": right - bias,
+        "these are probabilities; scores are what stands before the softmax": right.softmax(dim=1),
+        "these are log-probabilities; scores are what stands before the softmax": right.log_softmax(dim=1),
+        "this is the best class; return the scores of all, (B, K)": right.argmax(dim=1),
+    }
+
+
+mistakes = _readings | {
+    "a linear layer multiplies by the transpose of its weight: `x @ weight.T`, or `F.linear`": (
+        lambda z, gain, shift, weight, bias: _norm(z[:, 0], gain, shift) @ weight + bias
+    ),
+}
+exercise("8.2", read_scores, _token_cases, mistakes)
 
 
 # 8.3 -----------------------------------------------------------------------------------------------------------------
@@ -183,7 +165,7 @@ def macs_vit(patches: int, patch_numbers: int, dim: int, depth: int, classes: in
     return patches * patch_numbers * dim + depth * block_macs(patches + 1, dim) + dim * classes
 
 
-@formulas
+@formulas(*SIZES[0])
 def _prices(N, CPP, D, L, K):
     T, right = N + 1, macs_vit(N, CPP, D, L, K)
     around = right - L * block_macs(T, D)  # patch embedding and head
@@ -216,7 +198,7 @@ def _prices(N, CPP, D, L, K):
     }
 
 
-exercise("8.3", macs_vit, cases=lambda: on(*SIZES), difference=compare.integers, mistakes=_prices)
+exercise("8.3", macs_vit, lambda: on(*SIZES), _prices, difference=compare.integers)
 
 
 # 8.4 -----------------------------------------------------------------------------------------------------------------
@@ -240,7 +222,7 @@ def _batch_cases() -> list[Case]:
     )
 
 
-@formulas
+@formulas(1, 1, 1, 1, 1)
 def _batches(memory, parameters, N, D, L):
     room, image = memory - 16 * parameters, 64 * L * N * D
     right = max(0, room // image)
@@ -282,7 +264,7 @@ def _batches(memory, parameters, N, D, L):
     }
 
 
-exercise("8.4", largest_batch, _batch_cases, difference=compare.integers, mistakes=_batches)
+exercise("8.4", largest_batch, _batch_cases, _batches, difference=compare.integers)
 
 
 # 8.5 -----------------------------------------------------------------------------------------------------------------
@@ -290,19 +272,16 @@ exercise("8.4", largest_batch, _batch_cases, difference=compare.integers, mistak
 
 def attention_maps(tokens: Tensor, in_proj_weight: Tensor, in_proj_bias: Tensor, num_heads: int) -> Tensor:
     """(B, N, D), stacked projections (3D, D) and (3D) -> the weights (B, h, N, N)."""
-    return _maps(tokens, in_proj_weight, in_proj_bias, num_heads)
+    q, k, _ = (_heads(part, num_heads) for part in (tokens @ in_proj_weight.T + in_proj_bias).chunk(3, dim=-1))
+    return _weights(q, k)
 
 
 def _heads(x: Tensor, num_heads: int) -> Tensor:
     return x.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # (B, h, N, d)
 
 
-def _maps(tokens, weight, bias, h, split=_heads, parts=(0, 1), scale=lambda q, x: q.shape[-1], finish=-1) -> Tensor:
-    """The right way unless a part of it is replaced; `finish` is the axis of the softmax, or what to do instead."""
-    chosen = [(tokens @ weight.T + bias).chunk(3, dim=-1)[part] for part in parts]
-    q, k = (split(x, h) for x in chosen)
-    scores = q @ k.transpose(-2, -1) / scale(q, tokens) ** 0.5
-    return finish(scores) if callable(finish) else scores.softmax(dim=finish)  # (B, h, N, N)
+def _weights(q: Tensor, k: Tensor, *_) -> Tensor:
+    return (q @ k.mT / q.shape[-1] ** 0.5).softmax(dim=-1)  # (B, h, N, N)
 
 
 def _map_case(B: int, N: int, d: int, h: int, dtype=torch.float32) -> Case:
@@ -312,62 +291,59 @@ def _map_case(B: int, N: int, d: int, h: int, dtype=torch.float32) -> Case:
 
 
 def _map_cases() -> list[Case]:
-    cases = [_map_case(*sizes) for sizes in [(2, 5, 4, 3), (1, 7, 2, 4), (3, 4, 6, 2), (2, 4, 4, 4), (2, 3, 8, 1)]]
+    cases = [_map_case(*sizes) for sizes in [(2, 5, 4, 3), (1, 7, 2, 4), (3, 4, 6, 2), (2, 4, 4, 4)]]
     return [*cases, _map_case(2, 3, 8, 1, dtype=torch.float64)]
 
 
-def _with(**changes):
-    return lambda tokens, weight, bias, h: _maps(tokens, weight, bias, h, **changes)
+@formulas(*_map_cases()[0].args)
+def _tables(x, weight, bias, h):
+    right, stacked = attention_maps(x, weight, bias, h), x @ weight.T + bias  # (B, N, 3D)
+    q, k, v = (_heads(part, h) for part in stacked.chunk(3, dim=-1))
+    d, products = q.shape[-1], q @ k.mT
 
+    def split(how) -> Tensor:
+        """The maps with another way to the heads of q, k and v (B, N, D)."""
+        return _weights(*(how(part) for part in stacked.chunk(3, dim=-1)))
 
-def _interleaved(tokens: Tensor, weight: Tensor, bias: Tensor, h: int) -> Tensor:
-    stacked = (tokens @ weight.T + bias).unflatten(-1, (h, 3, -1))  # (B, N, h, 3, d)
-    return scaled_dot_product_attention(*stacked.permute(3, 0, 2, 1, 4))[1]
+    def turned(weight: Tensor) -> Tensor:
+        return attention_maps(x, weight, bias, h)
 
-
-def _mixed_values(tokens: Tensor, weight: Tensor, bias: Tensor, h: int) -> Tensor:
-    v = _heads((tokens @ weight.T + bias).chunk(3, dim=-1)[2], h)
-    return _maps(tokens, weight, bias, h) @ v
-
-
-exercise(
-    "8.5",
-    attention_maps,
-    _map_cases,
-    mistakes={
-        "the bias is left out": lambda tokens, weight, bias, h: _maps(tokens, weight, 0 * bias, h),
-        "the scores are divided by √D; each head has its own width d = D / h": _with(scale=lambda q, x: x.shape[-1]),
-        "the scores are not divided by √d": _with(scale=lambda q, x: 1),
-        "the scores are divided by √h; the width of a head is d = D / h": _with(scale=lambda q, x: q.shape[1]),
-        "the scores are multiplied by √d; divide by it": _with(scale=lambda q, x: 1 / q.shape[-1]),
-        "the scores are divided by d, not by its root": _with(scale=lambda q, x: q.shape[-1] ** 2),
-        "the stack is queries, keys, values; keys and values are swapped": _with(parts=(0, 2)),
-        "queries and keys are swapped: row n belongs to query n": _with(parts=(1, 0)),
-        "the queries are compared with themselves; keys are the second third of the stack": _with(parts=(0, 0)),
-        "the softmax runs over the queries; each query's weights have to sum to 1": _with(finish=-2),
-        "the softmax runs over the heads; it belongs over the keys, the last axis": _with(finish=1),
-        "the stack holds all queries first, not q, k and v of each head in turn": _interleaved,
-        "head i is the i-th slice of d channels; here every h-th channel is taken": _with(
-            split=lambda x, h: x.unflatten(-1, (-1, h)).permute(0, 3, 1, 2)
+    return {
+        "the bias is left out": attention_maps(x, weight, 0 * bias, h),
+        "the scores are divided by √D; each head has its own width d = D / h": (products / (d * h) ** 0.5).softmax(-1),
+        "the scores are not divided by √d": products.softmax(-1),
+        "the scores are divided by √h; the width of a head is d = D / h": (products / h**0.5).softmax(-1),
+        "the scores are multiplied by √d; divide by it": (products * d**0.5).softmax(-1),
+        "the scores are divided by d, not by its root": (products / d).softmax(-1),
+        "the stack is queries, keys, values; keys and values are swapped": _weights(q, v),
+        "queries and keys are swapped: row n belongs to query n": _weights(k, q),
+        "the queries are compared with themselves; keys are the second third of the stack": _weights(q, q),
+        "the softmax runs over the queries; each query's weights have to sum to 1": (products / d**0.5).softmax(-2),
+        "the softmax runs over the heads; it belongs over the keys, the last axis": (products / d**0.5).softmax(1),
+        "the stack holds all queries first, not q, k and v of each head in turn": (
+            _weights(*stacked.unflatten(-1, (h, 3, d)).permute(3, 0, 2, 1, 4))
         ),
-        "`reshape` to (B, h, N, d) mixes tokens and channels; split the last axis, then swap": _with(
-            split=lambda x, h: x.reshape(len(x), h, x.shape[1], -1)
+        "head i is the i-th slice of d channels; here every h-th channel is taken": (
+            split(lambda part: part.unflatten(-1, (d, h)).permute(0, 3, 1, 2))
         ),
-        "the heads of a token are compared with each other; the head axis has to move before the tokens": _with(
-            split=lambda x, h: x.unflatten(-1, (h, -1))
+        "`reshape` to (B, h, N, d) mixes tokens and channels; split the last axis, then swap": (
+            split(lambda part: part.reshape(len(x), h, -1, d))
         ),
-        "there are no heads: q and k are compared over all D channels at once": _with(split=lambda x, h: x),
-        "the stack is (3D, D) and was reshaped to (D, 3D); transpose it": (
-            lambda tokens, weight, bias, h: _maps(tokens, weight.reshape(weight.shape[1], -1).T, bias, h)
+        "the heads of a token are compared with each other; the head axis has to move before the tokens": (
+            split(lambda part: part.unflatten(-1, (h, d)))
         ),
+        "there are no heads: q and k are compared over all D channels at once": split(lambda part: part),
+        "the stack is (3D, D) and was reshaped to (D, 3D); transpose it": turned(weight.reshape(d * h, -1).T),
         "a linear layer multiplies by the transpose of its weight: `x @ weight.T`, or `F.linear`": (
-            lambda tokens, weight, *rest: _maps(tokens, torch.cat([third.T for third in weight.chunk(3)]), *rest)
+            turned(torch.cat([third.T for third in weight.chunk(3)]))
         ),
-        "the heads are averaged; return one map for each": lambda *args: attention_maps(*args).mean(dim=1),
-        "these are scores; the softmax over the keys is missing": _with(finish=lambda scores: scores),
-        "these are logarithms of the weights; return the weights": _with(finish=lambda x: x.log_softmax(dim=-1)),
-        "these are the values, mixed by the weights; return the weights themselves": _mixed_values,
-        "rows and columns of the maps are swapped: row n belongs to query n": lambda *args: attention_maps(*args).mT,
-        "only the row of CLS is returned; the map has a row for every query": lambda *a: attention_maps(*a)[:, :, 0],
-    },
-)
+        "the heads are averaged; return one map for each": right.mean(dim=1),
+        "these are scores; the softmax over the keys is missing": products / d**0.5,
+        "these are logarithms of the weights; return the weights": right.log(),
+        "these are the values, mixed by the weights; return the weights themselves": right @ v,
+        "rows and columns of the maps are swapped: row n belongs to query n": right.mT,
+        "only the row of CLS is returned; the map has a row for every query": right[:, :, 0],
+    }
+
+
+exercise("8.5", attention_maps, _map_cases, _tables)

@@ -36,7 +36,7 @@ def _rate_cases() -> list[Case]:
     return on(*((*step, 0.5) for step in steps), (30, 100, 10, 1e-3))
 
 
-@formulas
+@formulas(0, 2, 1, 1.0)
 def _rates(step, total, warm, peak):
     rising, w, right = step < warm, max(warm, 1), schedule(step, total, warm, peak)
     s, part = step, (step - warm) / max(total - warm, 1)  # of the cosine
@@ -120,6 +120,7 @@ def _loss_case(batch: int, classes: int, smoothing: float, dtype=torch.float32) 
 
 def _loss_cases() -> list[Case]:
     huge = torch.tensor([[1000.0, -1000.0, 0.0], [0.0, 1000.0, 500.0], [1.5, -0.5, 2.0]])  # the last row is not
+    near = torch.tensor([[1000.0, 999.0, 998.0], [-999.0, -1000.0, -1000.0]])
     label = "logits up to ±1000, labels (3,), smoothing = 0.1"
     return [
         _loss_case(4, 3, 0.1),
@@ -127,93 +128,63 @@ def _loss_cases() -> list[Case]:
         _loss_case(6, 10, 0.0),
         _loss_case(3, 3, 0.5),
         Case((huge, torch.tensor([0, 2, 1]), 0.1), label=label, gradient=True),
+        Case((near, torch.tensor([1, 0]), 0.1), label="logits near ±1000, labels (2,), smoothing = 0.1"),
         _loss_case(5, 2, 0.1, dtype=torch.float64),
     ]
 
 
-def _smooth(hot: Tensor, eps: float) -> Tensor:
-    return (1 - eps) * hot + eps / hot.shape[1]
+@formulas(*_loss_cases()[0].args)
+def _losses(logits, labels, eps):
+    K, right = logits.shape[1], smoothed_cross_entropy(logits, labels, eps)
+    hot, p, log_p = F.one_hot(labels, K).to(logits), logits.softmax(dim=1), logits.log_softmax(dim=1)  # (B, K)
+    smooth, exp, shifted = (1 - eps) * hot + eps / K, logits.exp(), logits - logits.max()
+
+    def each(target: Tensor = smooth, log_p: Tensor = log_p) -> Tensor:
+        return -(target * log_p).sum(dim=1)  # (B,)
+
+    def with_log(log_p: Tensor) -> Tensor:
+        return each(log_p=log_p).mean()
+
+    return {
+        "ε is shared among the other K - 1 classes; here every class gets ε/K, the true one included": (
+            each((1 - eps) * hot + eps / (K - 1) * (1 - hot)).mean()
+        ),
+        "every class gets ε/(K - 1), the true one included; it is ε/K": each((1 - eps) * hot + eps / (K - 1)).mean(),
+        "the losses of the batch are added up; take their mean": each().sum(),
+        "one loss per image is returned; take the mean over the batch": each(),
+        "a probability rounds to 0, and its log is -inf; `log_softmax` never leaves the logarithms": with_log(p.log()),
+        "exp(1000) overflows to inf; `log_softmax` subtracts the largest logit first": (
+            with_log((exp / exp.sum(dim=1, keepdim=True)).log())
+        ),
+        "exp(1000) overflows to inf, and so does the sum; `logsumexp` subtracts the largest logit first": (
+            with_log(logits - exp.sum(dim=1, keepdim=True).log())
+        ),
+        "the largest logit of the whole batch is subtracted, and other rows underflow; each row has its own": (
+            with_log(shifted - shifted.exp().sum(dim=1, keepdim=True).log())
+        ),
+        "softmax is applied twice: `F.cross_entropy` and `log_softmax` expect logits": with_log(p.log_softmax(dim=1)),
+        "the logarithm is missing: a loss is -log p, not -p": with_log(p),
+        "logits are not log-probabilities; `log_softmax` makes them": with_log(logits),
+        "the smoothing is the wrong way round: the true class gets ε instead of 1 - ε": (
+            each(eps * hot + (1 - eps) / K).mean()
+        ),
+        "the true class gets 1 - ε alone; its own ε/K is missing, so the targets sum to less than 1": (
+            each((1 - eps) * hot + eps / K * (1 - hot)).mean()
+        ),
+        "only the true class counts, with 1 - ε; every class has a share of ε/K": each((1 - eps) * hot).mean(),
+        "the smoothing is ignored: the targets are one-hot": each(hot).mean(),
+        "ε is added to every class, not ε/K, so the targets sum to more than 1": each((1 - eps) * hot + eps).mean(),
+        "the one-hot part is not scaled by 1 - ε, so the targets sum to more than 1": each(hot + eps / K).mean(),
+        "the mean runs over the classes too; sum over the classes, then take the mean over the batch": right / K,
+        "the sign is wrong: log-probabilities are negative, a loss is not": -right,
+        "softmax runs over the batch (dim=0); it belongs over the classes (dim=1)": with_log(logits.log_softmax(dim=0)),
+        "`log_p[:, labels]` picks every label in every row; `gather`, or `log_p[torch.arange(B), labels]`, its own": (
+            -(1 - eps) * log_p[:, labels].mean() - eps * log_p.mean()
+        ),
+    }
 
 
-def _loss(target=_smooth, reduce=torch.mean, log_p=lambda logits: logits.log_softmax(dim=1)):
-    """The loss with one part replaced; `target(hot, smoothing)` makes the targets from one-hot labels (B, K)."""
-
-    def answer(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-        hot = F.one_hot(labels, logits.shape[1]).to(logits)  # (B, K)
-        return reduce(-(target(hot, smoothing) * log_p(logits)).sum(dim=1))
-
-    return answer
-
-
-def _minus_log_sum(logits: Tensor, shift: bool = True) -> Tensor:
-    shifted = logits - logits.max() if shift else logits
-    return shifted - shifted.exp().sum(dim=1, keepdim=True).log()
-
-
-def _every_label_in_every_row(logits: Tensor, labels: Tensor, smoothing: float) -> Tensor:
-    log_p = logits.log_softmax(dim=1)
-    return -((1 - smoothing) * log_p[:, labels].mean() + smoothing * log_p.mean())
-
-
-SMOOTHED_CROSS_ENTROPY = exercise(
-    "9.2",
-    smoothed_cross_entropy,
-    _loss_cases,
-    mistakes={
-        "ε is shared among the other K - 1 classes; here every class gets ε/K, the true one included": _loss(
-            lambda hot, eps: (1 - eps) * hot + eps / (hot.shape[1] - 1) * (1 - hot)
-        ),
-        "every class gets ε/(K - 1), the true one included; it is ε/K": _loss(
-            lambda hot, eps: (1 - eps) * hot + eps / (hot.shape[1] - 1)
-        ),
-        "the losses of the batch are added up; take their mean": _loss(reduce=torch.sum),
-        "one loss per image is returned; take the mean over the batch": _loss(reduce=lambda losses: losses),
-        "a probability rounds to 0, and its log is -inf; `log_softmax` never leaves the logarithms": _loss(
-            log_p=lambda logits: logits.softmax(dim=1).log()
-        ),
-        "exp(1000) overflows to inf; `log_softmax` subtracts the largest logit first": _loss(
-            log_p=lambda logits: (logits.exp() / logits.exp().sum(dim=1, keepdim=True)).log()
-        ),
-        "exp(1000) overflows to inf, and so does the sum; `logsumexp` subtracts the largest logit first": _loss(
-            log_p=lambda logits: _minus_log_sum(logits, shift=False)
-        ),
-        "the largest logit of the whole batch is subtracted, and other rows underflow; each row has its own": _loss(
-            log_p=_minus_log_sum
-        ),
-        "softmax is applied twice: `F.cross_entropy` and `log_softmax` expect logits": _loss(
-            log_p=lambda logits: logits.softmax(dim=1).log_softmax(dim=1)
-        ),
-        "the logarithm is missing: a loss is -log p, not -p": _loss(log_p=lambda logits: logits.softmax(dim=1)),
-        "logits are not log-probabilities; `log_softmax` makes them": _loss(log_p=lambda logits: logits),
-        "the smoothing is the wrong way round: the true class gets ε instead of 1 - ε": _loss(
-            lambda hot, eps: eps * hot + (1 - eps) / hot.shape[1]
-        ),
-        "the true class gets 1 - ε alone; its own ε/K is missing, so the targets sum to less than 1": _loss(
-            lambda hot, eps: (1 - eps) * hot + eps / hot.shape[1] * (1 - hot)
-        ),
-        "only the true class counts, with 1 - ε; every class has a share of ε/K": _loss(
-            lambda hot, eps: (1 - eps) * hot
-        ),
-        "the smoothing is ignored: the targets are one-hot": _loss(lambda hot, eps: hot),
-        "ε is added to every class, not ε/K, so the targets sum to more than 1": _loss(
-            lambda hot, eps: (1 - eps) * hot + eps
-        ),
-        "the one-hot part is not scaled by 1 - ε, so the targets sum to more than 1": _loss(
-            lambda hot, eps: hot + eps / hot.shape[1]
-        ),
-        "the mean runs over the classes too; sum over the classes, then take the mean over the batch": (
-            lambda logits, labels, eps: smoothed_cross_entropy(logits, labels, eps) / logits.shape[1]
-        ),
-        "the sign is wrong: log-probabilities are negative, a loss is not": (
-            lambda *args: -smoothed_cross_entropy(*args)
-        ),
-        "softmax runs over the batch (dim=0); it belongs over the classes (dim=1)": _loss(
-            log_p=lambda logits: logits.log_softmax(dim=0)
-        ),
-        "`log_p[:, labels]` picks every label in every row, (B, B); `gather`, or `log_p[torch.arange(B), labels]`, picks "
-        "each row's own": _every_label_in_every_row,
-    },
-)
+SMOOTHED_CROSS_ENTROPY = exercise("9.2", smoothed_cross_entropy, _loss_cases, _losses)
 
 
 # 9.3 -----------------------------------------------------------------------------------------------------------------
@@ -309,51 +280,47 @@ def _layers_only(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Paramete
     return [layer.weight for layer in linear], [layer.bias for layer in linear] + norms
 
 
+mistakes = {
+    "positions and the CLS token decay too: they have two axes or more, and neither `bias` nor `norm` in their "
+    "names, but are not the weights of linear layers": _split_by(lambda name, p: p.ndim >= 2),
+    "the position table decays too: it has two axes, but is not the weight of a linear layer": _split_by(
+        lambda name, p: p.ndim >= 2 and "cls" not in name
+    ),
+    "the CLS token decays too; it is not the weight of a linear layer": _split_by(
+        lambda name, p: p.ndim >= 2 and "positions" not in name
+    ),
+    "the biases of the linear layers decay too; only their weights should": _split_by(
+        lambda name, p: "norm" not in name and not _is_table(name)
+    ),
+    "the biases of LayerNorm decay too; only the weights of linear layers should": _split_by(
+        lambda name, p: (p.ndim == 2 and not _is_table(name)) or ("norm" in name and name.endswith("bias"))
+    ),
+    "the gains of LayerNorm are called `weight` as well; they should not decay": _split_by(
+        lambda name, p: name.endswith("weight")
+    ),
+    "only biases are exempt; LayerNorm's gains, positions and the CLS token should not decay either": _split_by(
+        lambda name, p: not name.endswith("bias")
+    ),
+    "only the parameters of LayerNorm are exempt; biases, positions and the CLS token should not decay either": (
+        _split_by(lambda name, p: "norm" not in name)
+    ),
+    "only positions and the CLS token are exempt; biases and LayerNorm should not decay either": _split_by(
+        lambda name, p: not _is_table(name)
+    ),
+    "everything decays; only the weights of linear layers should": _split_by(lambda name, p: True),
+    "nothing decays; the weights of linear layers should": _split_by(lambda name, p: False),
+    "the head decays too; its weight is left out here": _split_by(
+        lambda name, p: p.ndim == 2 and not _is_table(name) and "head" not in name
+    ),
+    "a walk through the linear and LayerNorm layers misses the parameters that belong to no layer: the CLS "
+    "token and the positions": _layers_only,
+    "the two lists are swapped; decay comes first": lambda model: split_parameters(model)[::-1],
+    "round brackets around `p for p in …` make a generator; square brackets make a list": (
+        lambda model: tuple((p for p in part) for part in split_parameters(model))
+    ),
+}
 SPLIT_PARAMETERS = exercise(
-    "9.3",
-    split_parameters,
-    _model_cases,
-    difference=_wrong_lists,
-    simplify=_names,
-    mistakes={
-        "positions and the CLS token decay too: they have two axes or more, and neither `bias` nor `norm` in their names, "
-        "but are not the weights of linear layers": _split_by(lambda name, p: p.ndim >= 2),
-        "the position table decays too: it has two axes, but is not the weight of a linear layer": _split_by(
-            lambda name, p: p.ndim >= 2 and "cls" not in name
-        ),
-        "the CLS token decays too; it is not the weight of a linear layer": _split_by(
-            lambda name, p: p.ndim >= 2 and "positions" not in name
-        ),
-        "the biases of the linear layers decay too; only their weights should": _split_by(
-            lambda name, p: "norm" not in name and not _is_table(name)
-        ),
-        "the biases of LayerNorm decay too; only the weights of linear layers should": _split_by(
-            lambda name, p: (p.ndim == 2 and not _is_table(name)) or ("norm" in name and name.endswith("bias"))
-        ),
-        "the gains of LayerNorm are called `weight` as well; they should not decay": _split_by(
-            lambda name, p: name.endswith("weight")
-        ),
-        "only biases are exempt; LayerNorm's gains, positions and the CLS token should not decay either": _split_by(
-            lambda name, p: not name.endswith("bias")
-        ),
-        "only the parameters of LayerNorm are exempt; biases, positions and the CLS token should not decay either": (
-            _split_by(lambda name, p: "norm" not in name)
-        ),
-        "only positions and the CLS token are exempt; biases and LayerNorm should not decay either": _split_by(
-            lambda name, p: not _is_table(name)
-        ),
-        "everything decays; only the weights of linear layers should": _split_by(lambda name, p: True),
-        "nothing decays; the weights of linear layers should": _split_by(lambda name, p: False),
-        "the head decays too; its weight is left out here": _split_by(
-            lambda name, p: p.ndim == 2 and not _is_table(name) and "head" not in name
-        ),
-        "a walk through the linear and LayerNorm layers misses the parameters that belong to no layer: the CLS "
-        "token and the positions": _layers_only,
-        "the two lists are swapped; decay comes first": lambda model: split_parameters(model)[::-1],
-        "round brackets around `p for p in …` make a generator; square brackets make a list": (
-            lambda model: tuple((p for p in part) for part in split_parameters(model))
-        ),
-    },
+    "9.3", split_parameters, _model_cases, difference=_wrong_lists, simplify=_names, mistakes=mistakes
 )
 
 
@@ -365,7 +332,7 @@ def training_macs(image_side: int, patch_side: int, dim: int, depth: int) -> int
     return 3 * depth * block_macs((image_side // patch_side) ** 2, dim)
 
 
-@formulas
+@formulas(1, 1, 1, 1)
 def _training_prices(S, P, D, L):
     right, N = training_macs(S, P, D, L), (S // P) ** 2
     linear, pairs = 3 * L * 12 * N * D * D, 3 * L * 2 * N * N * D
@@ -480,65 +447,51 @@ def _without_cls(model: nn.Module, images: Tensor) -> Tensor:
     return model.head(model.encoder(tokens).mean(dim=1))
 
 
-MEAN_SCORES = exercise(
-    "9.5",
-    mean_scores,
-    _pool_cases,
-    mistakes={
-        "CLS is in the mean; the patches begin at token 1": _read(lambda z: z.mean(dim=1)),
-        "the mean is taken before the last LayerNorm; normalise each token, then average": _unnormed(
-            lambda z, norm: norm(z[:, 1:].mean(dim=1))
-        ),
-        "the last LayerNorm is missing: `model.encode` has it, the blocks alone do not": _unnormed(
-            lambda z, norm: z[:, 1:].mean(dim=1)
-        ),
-        "there is a LayerNorm too many: the tokens of `model.encode` have been through the last one already": _normed(
-            lambda z, norm: norm(z[:, 1:]).mean(dim=1)
-        ),
-        "there is a LayerNorm too many, after the mean: `model.encode` ends with the last one": _normed(
-            lambda z, norm: norm(z[:, 1:].mean(dim=1))
-        ),
-        "the mean runs over the D numbers of each token; it belongs over the tokens, dim=1": _read(
-            lambda z: z[:, 1:].mean(dim=2)
-        ),
-        "the mean runs over the images of the batch; it belongs over the tokens, dim=1": _read(
-            lambda z: z[:, 1:].mean(dim=0)
-        ),
-        "this is the largest number over the tokens; take their mean": _read(lambda z: z[:, 1:].amax(dim=1)),
-        "this is the sum over the tokens; divide it by N": _read(lambda z: z[:, 1:].sum(dim=1)),
-        "the sum over the N patches is divided by N + 1, which counts CLS": _read(
-            lambda z: z[:, 1:].sum(dim=1) / z.shape[1]
-        ),
-        "this reads CLS, as the model does by itself; read the patches": _read(lambda z: z[:, 0]),
-        "CLS is token 0, and here the last patch is left out in its place": _read(lambda z: z[:, :-1].mean(dim=1)),
-        "this reads the first patch alone; take the mean of all patches": _read(lambda z: z[:, 1]),
-        "`[1:]` leaves out the first image; the tokens are the second axis, `[:, 1:]`": _read(
-            lambda z: z[1:].mean(dim=1)
-        ),
-        "this is a new model, untrained; read the one that is given": (
-            lambda model, images: type(model)(replace(model.config, pool="mean"))(images)
-        ),
-        "two tokens are left out; CLS is one token": _read(lambda z: z[:, 2:].mean(dim=1)),
-        "every token has scores of its own here; average over the tokens": _read(lambda z: z[:, 1:]),
-        "the axis of the tokens is still there; `mean(dim=1)` drops it": _read(
-            lambda z: z[:, 1:].mean(dim=1, keepdim=True)
-        ),
-        "CLS was never in the encoder: the patches attend to it there, so let it go through and leave it out after": (
-            _without_cls
-        ),
-        "the head is missing: this is the mean token, (B, D)": (
-            lambda model, images: model.encode(images)[:, 1:].mean(dim=1)
-        ),
-        "these are probabilities; return the scores, before the softmax": lambda *args: mean_scores(*args).softmax(1),
-        "these are log-probabilities; return the scores, as the head gives them": (
-            lambda *args: mean_scores(*args).log_softmax(dim=1)
-        ),
-        "these are the probabilities' means over the patches; average the tokens, or their scores": (
-            lambda model, images: model.head(model.encode(images)[:, 1:]).softmax(dim=2).mean(dim=1)
-        ),
-        "this is the best class; return the scores of all, (B, K)": lambda *args: mean_scores(*args).argmax(dim=1),
-    },
-)
+mistakes = {
+    "CLS is in the mean; the patches begin at token 1": _read(lambda z: z.mean(dim=1)),
+    "the mean is taken before the last LayerNorm; normalise each token, then average": _unnormed(
+        lambda z, norm: norm(z[:, 1:].mean(dim=1))
+    ),
+    "the last LayerNorm is missing: `model.encode` has it, the blocks alone do not": _unnormed(
+        lambda z, norm: z[:, 1:].mean(dim=1)
+    ),
+    "there is a LayerNorm too many: the tokens of `model.encode` have been through the last one already": _normed(
+        lambda z, norm: norm(z[:, 1:]).mean(dim=1)
+    ),
+    "there is a LayerNorm too many, after the mean: `model.encode` ends with the last one": _normed(
+        lambda z, norm: norm(z[:, 1:].mean(dim=1))
+    ),
+    "the mean runs over the D numbers of each token; it belongs over the tokens, dim=1": _read(
+        lambda z: z[:, 1:].mean(dim=2)
+    ),
+    "the mean runs over the images of the batch; it belongs over the tokens, dim=1": _read(lambda z: z[:, 1:].mean(0)),
+    "this is the largest number over the tokens; take their mean": _read(lambda z: z[:, 1:].amax(dim=1)),
+    "this is the sum over the tokens; divide it by N": _read(lambda z: z[:, 1:].sum(dim=1)),
+    "the sum over the N patches is divided by N + 1, which counts CLS": _read(lambda z: z[:, 1:].sum(1) / z.shape[1]),
+    "this reads CLS, as the model does by itself; read the patches": _read(lambda z: z[:, 0]),
+    "CLS is token 0, and here the last patch is left out in its place": _read(lambda z: z[:, :-1].mean(dim=1)),
+    "this reads the first patch alone; take the mean of all patches": _read(lambda z: z[:, 1]),
+    "`[1:]` leaves out the first image; the tokens are the second axis, `[:, 1:]`": _read(lambda z: z[1:].mean(dim=1)),
+    "this is a new model, untrained; read the one that is given": (
+        lambda model, images: type(model)(replace(model.config, pool="mean"))(images)
+    ),
+    "two tokens are left out; CLS is one token": _read(lambda z: z[:, 2:].mean(dim=1)),
+    "every token has scores of its own here; average over the tokens": _read(lambda z: z[:, 1:]),
+    "the axis of the tokens is still there; `mean(dim=1)` drops it": _read(lambda z: z[:, 1:].mean(1, keepdim=True)),
+    "CLS was never in the encoder: the patches attend to it there, so let it go through and leave it out after": (
+        _without_cls
+    ),
+    "the head is missing: this is the mean token, (B, D)": lambda model, images: model.encode(images)[:, 1:].mean(1),
+    "these are probabilities; return the scores, before the softmax": lambda *args: mean_scores(*args).softmax(1),
+    "these are log-probabilities; return the scores, as the head gives them": (
+        lambda *args: mean_scores(*args).log_softmax(dim=1)
+    ),
+    "these are the probabilities' means over the patches; average the tokens, or their scores": (
+        lambda model, images: model.head(model.encode(images)[:, 1:]).softmax(dim=2).mean(dim=1)
+    ),
+    "this is the best class; return the scores of all, (B, K)": lambda *args: mean_scores(*args).argmax(dim=1),
+}
+MEAN_SCORES = exercise("9.5", mean_scores, _pool_cases, mistakes=mistakes)
 
 
 # 9.6 -----------------------------------------------------------------------------------------------------------------

@@ -187,10 +187,13 @@ def refusing(when: Callable[..., Any], answer: Answer, error: type[Exception] = 
     return refuses_some
 
 
-def formulas(table: Callable[..., dict[str, Any]]) -> dict[str, Answer]:
-    """Mistakes side by side: `table` takes the numbers that an answer takes and returns {hint: what the slip gives}."""
-    hints = table(*[1] * len(inspect.signature(table).parameters))
-    return {hint: lambda *args, hint=hint: table(*args)[hint] for hint in hints}
+def formulas(*example: Any) -> Callable[[Callable[..., dict[str, Any]]], dict[str, Answer]]:
+    """Turn a function from arguments, such as `example`, to {hint: what the slip gives} into a table of mistakes."""
+
+    def mistakes(table: Callable[..., dict[str, Any]]) -> dict[str, Answer]:
+        return {hint: lambda *args, hint=hint: table(*args)[hint] for hint in table(*example)}
+
+    return mistakes
 
 
 def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -2,6 +2,8 @@
 
 import inspect
 
+from torch import nn
+
 from vitedu.exercises.compare import kind, shown
 from vitedu.exercises.exercise import TRAITS, Answer, Case, Exercise, is_double
 from vitedu.exercises.gradient import gradient_problem
@@ -37,7 +39,7 @@ class Trial:
             stage.append((case, call(self.exercise, self.answer, case)))
             if is_stub(stage[0][1]):
                 return "not attempted yet"
-        wrong = self.wrong_result(stage) or changed_input(stage) or self.wrong_gradient()
+        wrong = self.wrong_result(stage) or changed_input(stage, self.exercise.parameters) or self.wrong_gradient()
         if wrong:
             return wrong
         self.checks = len(self.cases) - len(self.double)  # those stand among the cases too, in float32
@@ -170,10 +172,12 @@ def missing_error(due: type[Exception], outcome: Outcome) -> str | None:
     return f"{did}, but here a {due.__name__} should be raised"
 
 
-def changed_input(stage: Stage) -> str | None:
+def changed_input(stage: Stage, parameters: list[str]) -> str | None:
     """The first case in which the answer changed its input, or None."""
     for case, outcome in stage:
         for name in outcome.changed:
+            model = isinstance(case.args[parameters.index(name)], nn.Module)
             text = f"the values are right, but your function changes its input `{name}` in place"
-            return not_yet(text, case, f"work on a new tensor, or on `{name}.clone()`")
+            advice = f"work on a new tensor, or on `{name}.clone()`"
+            return not_yet(text, case, "leave its mode and its parameters as they are" if model else advice)
     return None
