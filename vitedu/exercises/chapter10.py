@@ -28,7 +28,7 @@ def class_picture(attention: Tensor, rows: int, columns: int) -> Tensor:
 
 
 def _picture_cases() -> list[Case]:
-    sizes = [(2, 3, 2, 4), (1, 2, 3, 3), (2, 1, 4, 2), (3, 4, 1, 5), (1, 4, 2, 2)]  # in the last h is N
+    sizes = [(2, 3, 2, 4), (1, 2, 3, 3), (2, 2, 4, 2), (3, 4, 1, 5), (1, 4, 2, 2)]  # in the last h is N
     cases = on(*((_maps(B, h, 1 + r * c, 1 + r * c), r, c) for B, h, r, c in sizes))
     return [*cases, Case((_maps(1, 2, 7, 7, dtype=torch.float64), 2, 3))]
 
@@ -66,6 +66,9 @@ def _pictures(a, rows, columns):
         "each picture is divided by its largest weight; divide by the sum": unscaled(w / high),
         "each picture is stretched from 0 to 1; divide by the sum": unscaled((w - low) / (high - low)),
         "all pictures together sum to one; each has to": unscaled(w / w.sum()),
+        "what all heads give to a patch sums to one; what a head gives to all patches has to": unscaled(
+            _to_one(w, dim=1)
+        ),
     }
 
 
@@ -122,6 +125,9 @@ def _likenesses(table, columns, row, column):
             picture(scaled @ scaled[n])
         ),
         "the picture is transposed: it has N / columns rows": picture(unit @ unit[n]).T,
+        "a row of the picture has `columns` places, and there are N / columns rows": (
+            (unit @ unit[n]).unflatten(0, (columns, -1))
+        ),
         "only the other places are divided by their length; the query has one too": picture(unit @ places[n]),
         "only the query is divided by its length; the other places have one too": picture(places @ unit[n]),
         "this is the Euclidean distance, which is zero for equal vectors; the cosine is one": (
@@ -249,6 +255,7 @@ def _distances(attention, rows, columns, patch):
         ),
         "the heads are averaged too; keep one number for each": right.mean(),
         "the weights of a query are summed over, not averaged over queries: divide by N as well": right * N,
+        "the distances are added up over images and queries; take their mean": right * N * len(attention),
         "the weighted distances are averaged over the keys; the weights sum to one already, so add them up": right / N,
         "every image has its own numbers here; average over the images, too": (w * pixels).sum(-1).mean(-1),
     }
@@ -275,7 +282,7 @@ def _rolled(
 
     def answer(maps: Tensor) -> Tensor:
         identity = torch.eye(maps.shape[-1])
-        result = identity.expand(maps.shape[1], -1, -1)
+        result = identity
         for attention in maps:
             result = join(scale(mix(fuse(attention), identity)), result)
         return result
@@ -307,7 +314,7 @@ mistakes = {
         lambda attention: _to_one(attention.amax(dim=1))
     ),
     "the maps are multiplied number by number; following a path from layer to layer is a matrix product": _rolled(
-        join=lambda step, result: step * result if result.stride(0) else step  # I is expanded: its stride is 0
+        join=lambda step, result: step * result if result.ndim == 3 else step  # begins with the first layer
     ),
     "the maps are multiplied number by number, and with I nothing but the diagonal is left; `@` is the matrix "
     "product": _rolled(join=lambda step, result: step * result),
@@ -382,6 +389,7 @@ def _scores(pictures, masks):
         "one patch too few is taken: the lowest of the highest belongs to them, `>=`": (
             iou(_highest(values, area[:, None] - 1))
         ),
+        "one patch too many is taken; take as many as the mask has": iou(_highest(values, area[:, None] + 1)),
         "only the highest patch is taken; take as many as the mask has": iou(_highest(values, 1)),
         "`argsort` gives the patches in order, not each patch's place in that order; look up the mask along it": (
             iou(values.argsort(dim=1, descending=True) < area[:, None])

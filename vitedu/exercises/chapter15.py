@@ -36,6 +36,9 @@ def _states(p, n, sharded):
         "only the moments are divided here; weights and gradients are sharded too": 8 * p + 8 * held,
         "only the weights are divided here; gradients and moments are sharded too": 12 * p + 4 * held,
         "`//` drops what is left over; somebody has to hold it, so round up": 16 * (p // n if sharded else p),
+        "`round` may go down, and somebody has to hold what is left over; round up": 16
+        * (round(p / n) if sharded else p),
+        "this is what all processes hold together; one of them is asked for": 16 * held * n,
         "`/` gives a float, and a part of a parameter; round their number up": 16 * (p / n if sharded else p),
         "8 bytes for each parameter: two of the four numbers are missing, or a float32, which has 4, is counted as 2": (
             8 * held
@@ -222,6 +225,7 @@ mistakes = {
     "the number of the chunk falls from round to round: (r - 1 - s) mod n, not (r - 1 + s) mod n": _ring(
         lambda r, s, n: (r - 1 + s) % n
     ),
+    "process r receives chunk r in every round; it is (r - 1 - s) mod n": _ring(lambda r, s, n: r),
     "whole vectors travel; in one round each process sends a single chunk, a part 1/n of its vector": (
         lambda chunks, s: chunks + chunks.roll(1, dims=0)
     ),
@@ -263,7 +267,7 @@ def _gpu_cases() -> list[Case]:
         (0.01, 4e8, 50e9, 0.01),
         (0.5, 4e8, 50e9, 0.5),
         (1.0, 0.125, 1.0, 0.5),  # the quotient is 3, and nothing is left over
-        (1.0, 1e8, 50e9, 0.0045),  # nearly 2,000 GPUs, and then nearly 200,000
+        (1.0, 1e8, 50e9, 0.00451),  # nearly 2,000 GPUs, and then nearly 200,000
         (1.0, 1e8, 50e9, 0.0040051),
     ]
     return on(*in_time) + on((1.0, 4e8, 50e9, 0.01), (3.0, 1e9, 25e9, 0.08), raises=ValueError)
@@ -300,7 +304,7 @@ def _found(time, most: int = 10**7):
 
 
 mistakes = {
-    "the network is left out; nothing of it is hidden behind the arithmetic here, so add its time to alone / n": (
+    "the network's time is not added to alone / n; nothing of it is hidden behind the arithmetic here": (
         lambda alone, size, rate, limit: math.ceil(alone / limit)
     ),
     "in a ring everything travels twice, once to be added up and once to be handed out: 2·(n - 1)/n": _found(
@@ -324,10 +328,15 @@ mistakes = {
     "only so many GPUs are tried, and more are needed: solve the inequality for n": _found(
         lambda n, alone, travel: alone / n + 2 * (n - 1) / n * travel, most=1000
     ),
-    "rounded down, the step takes longer than the limit; round up": _solved(whole=lambda n: max(1, math.ceil(n) - 1)),
+    "only so many GPUs are tried, and a limit close to what the network takes needs more: solve the inequality for n": (
+        _found(lambda n, alone, travel: alone / n + 2 * (n - 1) / n * travel, most=10**5)
+    ),
+    "rounded down, the step takes longer than the limit; round up": _solved(whole=math.floor),
     "one GPU too many where the division leaves nothing over: `math.ceil` rounds up": _solved(
         whole=lambda n: int(n) + 1
     ),
+    "`round` goes to the nearest whole number, which may be one GPU too few; round up": _solved(whole=round),
+    "a part of a GPU takes part in nothing: round up to a whole number": _solved(whole=float),
     "one GPU alone is in time here, and the formula gives less than 1: look at n = 1 first": _solved(
         lambda alone, limit: False
     ),
