@@ -12,8 +12,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vitedu.exercises import check
-from vitedu.exercises.exercise import chapter_exercises
-from vitedu.exercises.registry import CHAPTERS, all_exercises
+from vitedu.exercises.exercise import CHAPTERS, all_exercises, chapter_exercises
 from vitedu.models.hybrid import HybridViT, small_stem
 from vitedu.train import TrainConfig, recipe
 from vitedu.vit import ViT

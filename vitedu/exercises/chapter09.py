@@ -1,27 +1,20 @@
 """The exercises of chapter 9, training."""
 
-import copy
-import functools
 import math
-import time
-import weakref
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import vitedu.exercises.contest  # noqa: F401 - exercise 9.6
 from vitedu.cost import block_macs, block_parameters
-from vitedu.data import normalise
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Case, Exercise, Mistake, exercise, formulas, on
+from vitedu.exercises.exercise import Case, exercise, formulas, on
 from vitedu.train.optim import learning_rate as schedule
 from vitedu.train.optim import split_parameters
-
-if TYPE_CHECKING:
-    from vitedu.data import Dataset, Split
-    from vitedu.train import TrainConfig
+from vitedu.vit import ViT, ViTConfig
 
 # 9.1 -----------------------------------------------------------------------------------------------------------------
 
@@ -94,7 +87,7 @@ def _warm_up_too_long(step: int, total_steps: int, warmup_steps: int, peak: floa
     return learning_rate(step, total_steps, warmup_steps, peak)
 
 
-LEARNING_RATE = exercise(
+exercise(
     "9.1",
     learning_rate,
     _rate_cases,
@@ -184,7 +177,7 @@ def _losses(logits, labels, eps):
     }
 
 
-SMOOTHED_CROSS_ENTROPY = exercise("9.2", smoothed_cross_entropy, _loss_cases, _losses)
+exercise("9.2", smoothed_cross_entropy, _loss_cases, _losses)
 
 
 # 9.3 -----------------------------------------------------------------------------------------------------------------
@@ -193,8 +186,6 @@ LISTS = ("decay", "no_decay")
 
 
 def _model_cases() -> list[Case]:
-    from vitedu.vit import ViT, ViTConfig  # here, so that the other exercises do not need it
-
     small = {"patch_size": 4, "num_classes": 5, "dim": 8, "num_heads": 2}
     learned = ViTConfig(image_size=8, depth=2, **small)
     fixed = ViTConfig(image_size=(8, 12), depth=1, in_channels=1, pool="mean", positions="sincos2d", **small)
@@ -319,9 +310,7 @@ mistakes = {
         lambda model: tuple((p for p in part) for part in split_parameters(model))
     ),
 }
-SPLIT_PARAMETERS = exercise(
-    "9.3", split_parameters, _model_cases, difference=_wrong_lists, simplify=_names, mistakes=mistakes
-)
+exercise("9.3", split_parameters, _model_cases, difference=_wrong_lists, simplify=_names, mistakes=mistakes)
 
 
 # 9.4 -----------------------------------------------------------------------------------------------------------------
@@ -381,7 +370,7 @@ def _training_prices(S, P, D, L):
     }
 
 
-TRAINING_MACS = exercise(
+exercise(
     "9.4",
     training_macs,
     lambda: on((28, 7, 64, 4), (56, 7, 64, 4), (112, 7, 64, 4), (224, 16, 768, 12), (32, 4, 24, 3), (8, 8, 16, 1)),
@@ -399,8 +388,6 @@ def mean_scores(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _pool_case(batch: int, channels: int, size: tuple[int, int], dim: int, classes: int) -> Case:
-    from vitedu.vit import ViT, ViTConfig  # here, so that the other exercises do not need it
-
     config = ViTConfig(
         image_size=size, patch_size=4, in_channels=channels, num_classes=classes, dim=dim, depth=1, num_heads=2
     )
@@ -419,362 +406,58 @@ def _pool_cases() -> list[Case]:
     return [_pool_case(*size) for size in sizes]
 
 
-def _read(pick):
-    """`pick` what the head reads from the tokens after the last LayerNorm, (B, 1 + N, D)."""
-    return lambda model, images: model.head(pick(model.encode(images)))
+@formulas(*_pool_cases()[0].args)
+def _poolings(model, images):
+    z, head, norm = model.encode(images), model.head, model.encoder.norm
+    patches = z[:, 1:]
+    right, patch_scores = head(patches.mean(dim=1)), head(patches)
+    without_class = model.encoder(model.patch_embed(images) + model.positions.table[1:])
+    cls = model.cls_token.expand(len(images), -1, -1)
+    raw = model.positions(torch.cat([cls, model.patch_embed(images)], dim=1))
+    for block in model.encoder.blocks:  # the last LayerNorm is left out
+        raw = block(raw)
+    return {
+        "CLS is in the mean; the patches begin at token 1": head(z.mean(dim=1)),
+        "the mean is taken before the last LayerNorm; normalise each token, then average": head(
+            norm(raw[:, 1:].mean(1))
+        ),
+        "the last LayerNorm is missing: `model.encode` has it, the blocks alone do not": head(raw[:, 1:].mean(dim=1)),
+        "there is a LayerNorm too many: the tokens of `model.encode` have been through the last one already": (
+            head(norm(patches).mean(dim=1))
+        ),
+        "there is a LayerNorm too many, after the mean: `model.encode` ends with the last one": (
+            head(norm(patches.mean(dim=1)))
+        ),
+        "the mean runs over the images of the batch; it belongs over the tokens, dim=1": head(patches.mean(dim=0)),
+        "this is the largest number over the tokens; take their mean": head(patches.amax(dim=1)),
+        "this is the sum over the tokens; divide it by N": head(patches.sum(dim=1)),
+        "the sum over the N patches is divided by N + 1, which counts CLS": head(patches.sum(dim=1) / z.shape[1]),
+        "this reads CLS, as the model does by itself; read the patches": head(z[:, 0]),
+        "CLS is token 0, and here the last patch is left out in its place": head(z[:, :-1].mean(dim=1)),
+        "this reads the first patch alone; take the mean of all patches": head(z[:, 1]),
+        "`[1:]` leaves out the first image; the tokens are the second axis, `[:, 1:]`": head(z[1:].mean(dim=1)),
+        "two tokens are left out; CLS is one token": head(z[:, 2:].mean(dim=1)),
+        "every token has scores of its own here; average over the tokens": patch_scores,
+        "the axis of the tokens is still there; `mean(dim=1)` drops it": right[:, None],
+        "CLS was never in the encoder: the patches attend to it there, so let it go through and leave it out after": (
+            head(without_class.mean(dim=1))
+        ),
+        "the head is missing: this is the mean token, (B, D)": patches.mean(dim=1),
+        "these are probabilities; return the scores, before the softmax": right.softmax(dim=1),
+        "these are log-probabilities; return the scores, as the head gives them": right.log_softmax(dim=1),
+        "these are the probabilities' means over the patches; average the tokens, or their scores": (
+            patch_scores.softmax(dim=2).mean(dim=1)
+        ),
+        "this is the best class; return the scores of all, (B, K)": right.argmax(dim=1),
+    }
 
 
-def _normed(pick):
-    """`pick` from the tokens as `_read` does, with the model's last LayerNorm at hand."""
-    return lambda model, images: model.head(pick(model.encode(images), model.encoder.norm))
-
-
-def _unnormed(pick):
-    """`pick(tokens, norm)` what the head reads from the tokens (B, 1 + N, D) before the last LayerNorm."""
-
-    def answer(model: nn.Module, images: Tensor) -> Tensor:
-        cls = model.cls_token.expand(len(images), -1, -1)
-        tokens = model.positions(torch.cat([cls, model.patch_embed(images)], dim=1))
-        for block in model.encoder.blocks:
-            tokens = block(tokens)
-        return model.head(pick(tokens, model.encoder.norm))
-
-    return answer
-
-
-def _without_cls(model: nn.Module, images: Tensor) -> Tensor:
-    tokens = model.patch_embed(images) + model.positions.table[1:]
-    return model.head(model.encoder(tokens).mean(dim=1))
-
-
-mistakes = {
-    "CLS is in the mean; the patches begin at token 1": _read(lambda z: z.mean(dim=1)),
-    "the mean is taken before the last LayerNorm; normalise each token, then average": _unnormed(
-        lambda z, norm: norm(z[:, 1:].mean(dim=1))
+mistakes = _poolings | {
+    "the mean runs over the D numbers of each token; it belongs over the tokens, dim=1": (
+        lambda model, images: model.head(model.encode(images)[:, 1:].mean(dim=2))
     ),
-    "the last LayerNorm is missing: `model.encode` has it, the blocks alone do not": _unnormed(
-        lambda z, norm: z[:, 1:].mean(dim=1)
-    ),
-    "there is a LayerNorm too many: the tokens of `model.encode` have been through the last one already": _normed(
-        lambda z, norm: norm(z[:, 1:]).mean(dim=1)
-    ),
-    "there is a LayerNorm too many, after the mean: `model.encode` ends with the last one": _normed(
-        lambda z, norm: norm(z[:, 1:].mean(dim=1))
-    ),
-    "the mean runs over the D numbers of each token; it belongs over the tokens, dim=1": _read(
-        lambda z: z[:, 1:].mean(dim=2)
-    ),
-    "the mean runs over the images of the batch; it belongs over the tokens, dim=1": _read(lambda z: z[:, 1:].mean(0)),
-    "this is the largest number over the tokens; take their mean": _read(lambda z: z[:, 1:].amax(dim=1)),
-    "this is the sum over the tokens; divide it by N": _read(lambda z: z[:, 1:].sum(dim=1)),
-    "the sum over the N patches is divided by N + 1, which counts CLS": _read(lambda z: z[:, 1:].sum(1) / z.shape[1]),
-    "this reads CLS, as the model does by itself; read the patches": _read(lambda z: z[:, 0]),
-    "CLS is token 0, and here the last patch is left out in its place": _read(lambda z: z[:, :-1].mean(dim=1)),
-    "this reads the first patch alone; take the mean of all patches": _read(lambda z: z[:, 1]),
-    "`[1:]` leaves out the first image; the tokens are the second axis, `[:, 1:]`": _read(lambda z: z[1:].mean(dim=1)),
     "this is a new model, untrained; read the one that is given": (
-        lambda model, images: type(model)(replace(model.config, pool="mean"))(images)
+        lambda model, images: ViT(replace(model.config, pool="mean"))(images)
     ),
-    "two tokens are left out; CLS is one token": _read(lambda z: z[:, 2:].mean(dim=1)),
-    "every token has scores of its own here; average over the tokens": _read(lambda z: z[:, 1:]),
-    "the axis of the tokens is still there; `mean(dim=1)` drops it": _read(lambda z: z[:, 1:].mean(1, keepdim=True)),
-    "CLS was never in the encoder: the patches attend to it there, so let it go through and leave it out after": (
-        _without_cls
-    ),
-    "the head is missing: this is the mean token, (B, D)": lambda model, images: model.encode(images)[:, 1:].mean(1),
-    "these are probabilities; return the scores, before the softmax": lambda *args: mean_scores(*args).softmax(1),
-    "these are log-probabilities; return the scores, as the head gives them": (
-        lambda *args: mean_scores(*args).log_softmax(dim=1)
-    ),
-    "these are the probabilities' means over the patches; average the tokens, or their scores": (
-        lambda model, images: model.head(model.encode(images)[:, 1:]).softmax(dim=2).mean(dim=1)
-    ),
-    "this is the best class; return the scores of all, (B, K)": lambda *args: mean_scores(*args).argmax(dim=1),
 }
-MEAN_SCORES = exercise("9.5", mean_scores, _pool_cases, mistakes=mistakes)
-
-
-# 9.6 -----------------------------------------------------------------------------------------------------------------
-
-TRIAL_STEPS, TRIAL_IMAGES, PATIENCE = 20, 32, 0.4  # of a check: steps, on one batch, and seconds after which 5 will do
-
-
-def entry(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
-    """A right answer, and a weak one: two linear layers."""
-    return _entry(data)
-
-
-def _entry(data: "Dataset", **settings) -> "tuple[nn.Module, TrainConfig]":
-    from vitedu.train import TrainConfig  # here and below, so that the other exercises do not need it
-
-    return _net(data.train.images[0].numel(), len(data.class_names)), TrainConfig(**settings)
-
-
-class _Net(nn.Sequential):
-    """A model of this file: the same layers, weights and recipe always come to the same verdict."""
-
-
-def _net(numbers: int, classes: int, *more: nn.Module) -> nn.Module:
-    return _Net(nn.Flatten(), nn.Linear(numbers, 32), nn.ReLU(), nn.Linear(32, classes), *more)
-
-
-def _made_up() -> "Dataset":
-    """24 images 3×12×16 of four classes that differ in brightness; a mirror image keeps its label."""
-    from vitedu.data import Dataset, Split
-
-    labels = torch.arange(24) % 4
-    noise = torch.randint(40, (24, 3, 12, 16), generator=torch.Generator().manual_seed(0))
-    split = Split((noise + 60 * labels.view(-1, 1, 1, 1)).to(torch.uint8), labels)
-    names = ("black", "dark", "light", "white")
-    return Dataset("made-up", "made by the check", names, split, split, split, flip=True)
-
-
-def _data_cases() -> list[Case]:
-    import vitedu.train.recipes  # noqa: F401 - imports all that a check needs, before its time begins to run
-    from vitedu.data import load
-
-    digits, other = load("digits", quiet=True), _made_up()
-    labels = ("digits", "a made-up data set, 4 classes, images 3×12×16", "the made-up data set once more")
-    return [Case((data,), label=label) for data, label in zip((digits, other, other), labels, strict=True)]
-
-
-def entry_problem(returned: Any, data: "Dataset") -> str:
-    """What is wrong with a model and a recipe for `data`, in words, or nothing; it raises what the model raises.
-
-    The model itself stays as it is: a copy is tried, on the CPU.
-    """
-    problem = _wrong_pair(returned)
-    if problem:
-        return problem
-    model, config = copy.deepcopy(returned[0]).cpu(), returned[1]
-    return (
-        _wrong_scores(model, data)
-        or ("the model knows the images before it is trained" if _knows(model, data) else "")
-        or _wrong_recipe(model, config, data)
-        or _wrong_way(model, config, data)
-    )
-
-
-def _wrong_pair(returned: Any) -> str:
-    from vitedu.train import TrainConfig
-
-    if isinstance(returned, nn.Module):
-        return "returned the model alone, expected a pair (model, TrainConfig)"
-    if not isinstance(returned, tuple | list):
-        return f"returned a value of type {compare.kind(returned)}, expected a pair (model, TrainConfig)"
-    if len(returned) != 2:
-        return f"returned a {compare.kind(returned)} of {len(returned)}, expected a pair (model, TrainConfig)"
-    for part, wanted, name in zip(returned, (nn.Module, TrainConfig), ("first", "second"), strict=True):
-        if not isinstance(part, wanted):
-            expected = "a model, an nn.Module" if wanted is nn.Module else "a TrainConfig"
-            return f"the {name} part is {_what(part)}, expected {expected}"
-    return ""
-
-
-def _what(part: Any) -> str:
-    if isinstance(part, type):
-        return f"the class {part.__name__}, not called"
-    return "a model" if isinstance(part, nn.Module) else f"a value of type {compare.kind(part)}"
-
-
-def _batch(data: "Dataset") -> "Split":
-    return data.train.subset(torch.arange(min(TRIAL_IMAGES, len(data.train)))).to("cpu")
-
-
-def _scores(model: nn.Module, data: "Dataset") -> Any:
-    with torch.no_grad():
-        return model(normalise(_batch(data).images, data.mean, data.std))
-
-
-def _wrong_scores(model: nn.Module, data: "Dataset") -> str:
-    scores, expected = _scores(model.eval(), data), (len(_batch(data)), len(data.class_names))
-    if not isinstance(scores, Tensor):
-        return f"the model returns a value of type {compare.kind(scores)}, expected scores (B, K)"
-    if scores.shape != expected:
-        return f"the model returns scores {tuple(scores.shape)}, expected (B, K) = {expected}"
-    if not scores.isfinite().all():
-        return "the untrained model's scores are not all finite numbers"
-    if (scores >= 0).all() and torch.allclose(scores.sum(dim=1), torch.ones(len(scores)), atol=1e-3):
-        return "the model returns probabilities, which sum to one, expected scores"
-    return ""
-
-
-def _knows(model: nn.Module, data: "Dataset") -> bool:
-    """A loss of less than half of ln K on images that it should see for the first time."""
-    return F.cross_entropy(_scores(model.eval(), data), _batch(data).labels) < 0.5 * math.log(len(data.class_names))
-
-
-def _wrong_recipe(model: nn.Module, config: "TrainConfig", data: "Dataset") -> str:
-    from vitedu.train.recipes import RECIPES, recipe
-    from vitedu.vit import ViT
-
-    if config.augment.flip and not data.flip:
-        return f"images are mirrored, but `data.flip` is False on {data.name}"
-    theirs, settings = recipe(data)
-    settings = replace(settings, epochs=config.epochs, seed=config.seed)  # at equal time neither is a change
-    chosen = data.name in RECIPES  # elsewhere the book has only defaults, and a change may well lead back to them
-    if chosen and type(model) is ViT and model.config == theirs and config == settings:
-        return "this is the book's own recipe, unchanged"
-    return ""
-
-
-def _wrong_way(model: nn.Module, config: "TrainConfig", data: "Dataset") -> str:
-    """Whether some steps on one batch, under the whole schedule, bring its loss down."""
-    from vitedu.train import TrainingLoop
-
-    batch = _batch(data)
-    loop = TrainingLoop(model.train(), data, config, len(data.train), torch.device("cpu"))
-    before, began = F.cross_entropy(_scores(model, data), batch.labels), time.perf_counter()
-    for step in range(TRIAL_STEPS):
-        loop.set_learning_rate(step * loop.total_steps // TRIAL_STEPS)
-        loop.step(batch.images, batch.labels)
-        if step >= 4 and time.perf_counter() - began > PATIENCE:
-            break
-    after = F.cross_entropy(_scores(model, data), batch.labels)
-    return "" if after < before else "some steps on one batch do not bring its loss down"  # nor do they if it is NaN
-
-
-class _Pass:
-    """What the calls since the first case have returned; every answer begins there."""
-
-    def __init__(self):
-        self.layers: weakref.WeakSet[nn.Module] = weakref.WeakSet()
-        self.names: set[str] = set()  # of the data sets whose entry has been tried
-
-
-_pass = _Pass()
-_verdicts: dict[tuple, str] = {}  # on models of this file, which every check tries again
-
-
-def _judged(returned: Any, args: tuple) -> str | None:
-    """The problem with what was returned, or nothing; models are compared with those of the calls before."""
-    (data,) = args
-    if data.name == "digits":
-        _pass.layers.clear()
-        _pass.names.clear()
-    if returned is None or _wrong_pair(returned):
-        return None if returned is None else _wrong_pair(returned)
-    layers = {layer for layer in returned[0].modules() if list(layer.parameters(recurse=False))}
-    if not layers.isdisjoint(_pass.layers):
-        return "the model has layers that an earlier call has returned already"
-    _pass.layers.update(layers)
-    if data.name in _pass.names:  # this call was for the comparison alone
-        return ""
-    _pass.names.add(data.name)
-    return _remembered(returned, data) if isinstance(returned[0], _Net) else entry_problem(returned, data)
-
-
-def _remembered(returned: "tuple[nn.Module, TrainConfig]", data: "Dataset") -> str:
-    model, config = returned
-    key = data.name, repr(model), config, sum(p.double().sum().item() for p in model.parameters())
-    if key not in _verdicts:
-        _verdicts[key] = entry_problem(returned, data)
-    return _verdicts[key]
-
-
-_KEPT = functools.cache(lambda: _net(64, 10))
-
-
-def _knowing(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
-    """The nearest mean image: fitted before it is returned."""
-    x = normalise(data.train.images, data.mean, data.std).flatten(1)
-    means = torch.stack([x[data.train.labels == k].mean(dim=0) for k in range(len(data.class_names))])
-    layer = nn.Linear(x.shape[1], len(means))
-    layer.weight.data, layer.bias.data = means / 4, -means.square().sum(dim=1) / 8
-    return _Net(nn.Flatten(), layer), _entry(data)[1]
-
-
-def _books_own(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
-    from vitedu.train.recipes import RECIPES, recipe
-    from vitedu.vit import ViT
-
-    if data.name not in RECIPES:  # nothing is wrong with it there, and it takes longer than another entry
-        return entry(data)
-    config, settings = recipe(data)
-    return ViT(config), settings
-
-
-def _other_model(build):
-    """A pair with `build(data)` for a model."""
-    return lambda data: (build(data), _entry(data)[1])
-
-
-def _for_digits(data: "Dataset") -> nn.Module:
-    from vitedu.vit import ViT, ViTConfig
-
-    return _Net(ViT(ViTConfig(8, 4, in_channels=1, num_classes=len(data.class_names), dim=8, depth=1, num_heads=1)))
-
-
-def _one_channel(data: "Dataset") -> nn.Module:
-    pooled = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten()
-    return _Net(*pooled, nn.Linear(32, len(data.class_names)))
-
-
-def _mirrored(data: "Dataset") -> "tuple[nn.Module, TrainConfig]":
-    from vitedu.train.augment import Augment
-
-    return _entry(data, augment=Augment(flip=True))
-
-
-def _configs(data: "Dataset") -> tuple:
-    from vitedu.train import recipe
-
-    return recipe(data)
-
-
-MY_ENTRY = Exercise(
-    id="9.6",
-    title="Beat the book's recipe",
-    reference=entry,
-    cases=_data_cases,
-    difference=lambda got, expected: got or None,
-    simplify=_judged,
-    mistakes=(
-        Mistake("the pair is the wrong way round: the model comes first", lambda data: entry(data)[::-1]),
-        Mistake("the recipe is missing: return the model and a TrainConfig", lambda data: entry(data)[0]),
-        Mistake("`recipe` gives the model's settings; build the model from them, `ViT(config)`", _configs),
-        Mistake(
-            "the number of classes is fixed at 10; it is `len(data.class_names)`",
-            _other_model(lambda data: _net(data.train.images[0].numel(), 10)),
-        ),
-        Mistake(
-            "a linear layer is made for images of one size; work the number of its inputs out from "
-            "`data.train.images.shape`",
-            _other_model(lambda data: _net(64, len(data.class_names))),
-        ),
-        Mistake(
-            "a convolution is made for another number of channels; it is `data.train.images.shape[1]`",
-            _other_model(_one_channel),
-        ),
-        Mistake(
-            "the model is made for images of one shape; C, H and W are `data.train.images.shape[1:]`, and H may differ "
-            "from W",
-            _other_model(_for_digits),
-        ),
-        Mistake(
-            "there is a softmax inside the model; the loss has its own, and two of them nearly stop the learning",
-            _other_model(lambda data: _net(data.train.images[0].numel(), len(data.class_names), nn.Softmax(dim=1))),
-        ),
-        Mistake(
-            "the rate is too high, the steps jump from wall to wall of the valley: try a tenth, or a hundredth of it",
-            lambda data: _entry(data, lr=30.0),
-        ),
-        Mistake(
-            "change what saves time or makes it count: the model, the batch, the rate, the augmentation",
-            _books_own,
-        ),
-        Mistake(
-            "the model is built once, outside the function; build a new one at every call",
-            lambda data: (_KEPT(), _entry(data)[1]),
-        ),
-        Mistake("return the model untrained: the contest trains it, in the time that both get", _knowing),
-        Mistake(
-            "a mirrored digit is another sign, or none; hand the data set's own word on, `flip=data.flip`", _mirrored
-        ),
-    ),
-)
-
-EXERCISES = {
-    exercise.id: exercise
-    for exercise in (LEARNING_RATE, SMOOTHED_CROSS_ENTROPY, SPLIT_PARAMETERS, TRAINING_MACS, MEAN_SCORES, MY_ENTRY)
-}
+exercise("9.5", mean_scores, _pool_cases, mistakes)

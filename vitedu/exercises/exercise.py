@@ -5,6 +5,7 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -51,8 +52,7 @@ TRAITS = {
 }
 
 
-# What a task may ask for beyond the right values: float64 in, float64 out; gradients that flow to the inputs.
-DEMANDS = ("double", "gradient")
+DEMANDS = ("double", "gradient")  # float64 in, float64 out; gradients that flow to the inputs
 
 
 @dataclass(frozen=True)
@@ -69,23 +69,22 @@ class Exercise:
 
     Args:
         id: "5.2" is the second exercise of chapter 5.
-        title: as in the chapter's heading.
         reference: the right answer; its parameter names are those in the messages.
         cases: builds the inputs, the same ones at every call.
         mistakes: at least three known wrong answers.
         difference: (got, expected) -> what differs, in words, or None.
         simplify: (returned, args) -> what is compared instead of the returned value itself.
-        demands: what an answer has to do beyond returning the right values, of `DEMANDS`.
+        demands: what the task asks for beyond the right values, of `DEMANDS`; the rest is tried, and remarked upon.
     """
 
     id: str
-    title: str
     reference: Answer
     cases: Callable[[], list[Case]]
     mistakes: tuple[Mistake, ...]
     difference: Callable[[Any, Any], str | None] = compare.tensors
     simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned
-    demands: tuple[str, ...] = DEMANDS
+    demands: tuple[str, ...] = ()
+    title: str = ""  # of a chapter that is not yet converted
 
     @property
     def parameters(self) -> list[str]:
@@ -95,36 +94,30 @@ class Exercise:
     def labelled_cases(self) -> tuple[list[Case], list[Case]]:
         """The cases that an answer has to pass, and those in float64 that are only tried.
 
-        The second list is empty if the exercise demands double precision or has nothing but float64. Otherwise each of
+        The second list is empty if the exercise demands double precision or has no cases in float32. Otherwise each of
         its cases stands in the first list too, in float32. Labels are such as `images (2, 3, 8, 12), patch = 4`.
         """
         cases = self.cases()
-        double = [any(map(is_double, case.args)) for case in cases]
-        single = [not yes and any(map(_is_floating, case.args)) for case, yes in zip(cases, double, strict=True)]
-        if "double" in self.demands or not any(single):
+        found = [set().union(*map(dtypes, case.args)) for case in cases]
+        if "double" in self.demands or {torch.float32} not in found:
             return self._labelled(cases), []
-        due = [replace(case, args=tuple(map(_single, case.args))) for case in cases]
-        return self._labelled(due), self._labelled([case for case, yes in zip(cases, double, strict=True) if yes])
+        single = [replace(case, args=tuple(map(_single, case.args))) for case in cases]
+        double = [case for case, kinds in zip(cases, found, strict=True) if torch.float64 in kinds]
+        return self._labelled(single), self._labelled(double)
 
     def _labelled(self, cases: list[Case]) -> list[Case]:
-        return [replace(case, label=case.label or self._label(case.args)) for case in cases]
-
-    def _label(self, args: tuple) -> str:
-        return ", ".join(_name_value(name, arg) for name, arg in zip(self.parameters, args, strict=True))
+        names = self.parameters
+        return [replace(case, label=case.label or ", ".join(map(_name_value, names, case.args))) for case in cases]
 
 
-def is_double(arg: Any) -> bool:
-    """Whether an argument, a tensor or a module, is in double precision."""
+def dtypes(arg: Any) -> set[torch.dtype]:
+    """The floating-point types in an argument: that of a tensor, or those of a module's parameters."""
     tensors = arg.parameters() if isinstance(arg, nn.Module) else [arg]
-    return any(isinstance(one, Tensor) and one.dtype == torch.float64 for one in tensors)
-
-
-def _is_floating(arg: Any) -> bool:
-    return isinstance(arg, nn.Module) or (isinstance(arg, Tensor) and arg.is_floating_point())
+    return {one.dtype for one in tensors if isinstance(one, Tensor) and one.is_floating_point()}
 
 
 def _single(arg: Any) -> Any:
-    return copy.deepcopy(arg).float() if is_double(arg) else arg
+    return copy.deepcopy(arg).float() if torch.float64 in dtypes(arg) else arg
 
 
 def _name_value(name: str, value: Any) -> str:
@@ -134,35 +127,34 @@ def _name_value(name: str, value: Any) -> str:
     return f"{name} {tuple(value.shape)}" + ("" if value.dtype in usual else f" {str(value.dtype)[6:]}")
 
 
+CHAPTERS = tuple(sorted(int(path.stem[-2:]) for path in Path(__file__).parent.glob("chapter[0-9][0-9].py")))
 _REGISTER: dict[str, Exercise] = {}
 
 
 def exercise(
-    id: str,
-    reference: Answer,
-    cases: Callable[[], list[Case]],
-    mistakes: dict[str, Answer],
-    difference: Callable[[Any, Any], str | None] = compare.tensors,
-    simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned,
-    demands: tuple[str, ...] = (),
+    id: str, reference: Answer, cases: Callable[[], list[Case]], mistakes: dict[str, Answer], **options: Any
 ) -> Exercise:
     """Make an exercise and enter it into the register; `mistakes` is a table {hint: wrong answer}.
 
-    `demands` names what the task in the notebook asks for beyond the values, of `DEMANDS`; whatever of them it does not
-    ask for is tried too, and an answer that lacks it passes with a remark.
+    `options` are `difference`, `simplify` and `demands`, as in `Exercise`.
     """
     table = tuple(Mistake(hint, answer) for hint, answer in mistakes.items())
-    made = Exercise(id, "", reference, cases, table, difference, simplify, demands)
-    _REGISTER[id] = made
-    return made
+    _REGISTER[id] = Exercise(id, reference, cases, table, **options)
+    return _REGISTER[id]
 
 
 def chapter_exercises(chapter: int) -> dict[str, Exercise]:
     """The exercises of a chapter by id, in order; its module is imported when it is first asked for."""
     module = importlib.import_module(f"vitedu.exercises.chapter{chapter:02}")
-    if hasattr(module, "EXERCISES"):  # not yet converted
-        return module.EXERCISES
-    return {id: made for id, made in _REGISTER.items() if id.startswith(f"{chapter}.")}
+    for id, made in getattr(module, "EXERCISES", {}).items():  # of a chapter that is not yet converted
+        _REGISTER.setdefault(id, replace(made, demands=DEMANDS))
+    ids = [id for id in _REGISTER if id.startswith(f"{chapter}.")]
+    return {id: _REGISTER[id] for id in sorted(ids, key=lambda id: int(id.split(".")[1]))}
+
+
+def all_exercises() -> dict[str, Exercise]:
+    """All exercises by id, in reading order."""
+    return {id: made for chapter in CHAPTERS for id, made in chapter_exercises(chapter).items()}
 
 
 def on(*inputs: tuple, raises: type[Exception] | None = None, gradient: bool = False) -> list[Case]:

@@ -2,28 +2,33 @@
 
 import inspect
 
-from torch import nn
+import torch
 
-from vitedu.exercises.compare import kind, shown
-from vitedu.exercises.exercise import TRAITS, Answer, Case, Exercise, is_double
-from vitedu.exercises.gradient import gradient_problem
-from vitedu.exercises.outcome import STOP, Outcome, call, same_outcome
-from vitedu.exercises.wording import name_error, not_yet, raised
-
-Stage = list[tuple[Case, Outcome]]
+from vitedu.exercises.compare import kind, shown, tensors
+from vitedu.exercises.exercise import TRAITS, Answer, Case, Exercise, dtypes
+from vitedu.exercises.outcome import Outcome, attempt, call, differentiable, gradients, name_error, raised, same_outcome
 
 
 class Trial:
     """An exercise and an answer to it.
 
-    `case` is the one that runs now, for the message when the time is up; `checks` counts those passed, once nothing
-    that is due can go wrong any more.
+    `case` is the one that runs now, for the message when the time is up; `checks` counts what has passed, as soon as
+    only what is not demanded is left.
     """
 
     def __init__(self, exercise: Exercise, answer: Answer):
         self.exercise, self.answer = exercise, answer
         self.cases, self.double = exercise.labelled_cases()
+        self.with_gradient = [case for case in self.cases if case.gradient]
         self.case, self.checks = self.cases[0], 0
+        self._outcomes: dict[tuple[int, int], Outcome] = {}
+
+    def outcome(self, answer: Answer, case: Case) -> Outcome:
+        """What an answer, a known mistake or the reference does on a case; each is called once."""
+        key = id(answer), id(case)
+        if key not in self._outcomes:
+            self._outcomes[key] = call(self.exercise, answer, case)
+        return self._outcomes[key]
 
     def verdict(self) -> str:
         """`not attempted yet`, `passed (n checks)`, or `not yet: …` with the first thing that is wrong.
@@ -33,17 +38,19 @@ class Trial:
         complaint = self.wrong_signature()
         if complaint:
             return f"not yet: {complaint}"
-        stage = []
         for case in self.cases:
             self.case = case
-            stage.append((case, call(self.exercise, self.answer, case)))
-            if is_stub(stage[0][1]):
+            self.outcome(self.answer, case)
+            if is_stub(self.outcome(self.answer, self.cases[0])):
                 return "not attempted yet"
-        wrong = self.wrong_result(stage) or changed_input(stage, self.exercise.parameters) or self.wrong_gradient()
+        wrong = self.wrong_result() or self.changed_input() or self.wrong_gradient()
         if wrong:
             return wrong
-        self.checks = len(self.cases) - len(self.double)  # those stand among the cases too, in float32
-        remarks = [*self.remarks_on_double(), *self.remarks_on_gradients()]
+        self.checks, remarks = len(self.cases) - len(self.double), []  # those stand among the cases too, in float32
+        for cases, problem_on in ((self.double, self.double_problem), (self.with_gradient, self.gradient_problem)):
+            problems = [problem_on(case) for case in cases]
+            self.checks += problems.count(None)
+            remarks += [problem for problem in problems if problem][:1]
         return "; ".join([f"passed ({self.checks} checks)", *remarks])
 
     def out_of_time(self, seconds: float) -> str:
@@ -56,86 +63,97 @@ class Trial:
         """What to say if the answer cannot be called with the arguments of the exercise."""
         if not callable(self.answer):
             return f"{kind(self.answer)} cannot be called; pass the function itself, without brackets after its name"
-        try:
-            signature = inspect.signature(self.answer)
-        except (TypeError, ValueError):  # some built-in functions have none
+        signature, error = attempt(inspect.signature, self.answer)
+        if error or attempt(signature.bind, *self.case.args)[1] is None:  # some built-in functions have none
             return None
-        try:
-            signature.bind(*self.case.args)
-        except TypeError:
-            takes = ", ".join(signature.parameters) or "nothing"
-            return f"your function takes ({takes}), it is called with ({', '.join(self.exercise.parameters)})"
-        return None
+        takes = ", ".join(signature.parameters) or "nothing"
+        return f"your function takes ({takes}), it is called with ({', '.join(self.exercise.parameters)})"
 
-    def wrong_result(self, outcomes: Stage) -> str | None:
+    def wrong_result(self) -> str | None:
         """The first wrong value or, once all values are right, the first missing error; with a hint if there is one."""
-        values = [(case, outcome) for case, outcome in outcomes if case.raises is None]
-        for stage in (values, outcomes):
-            problems = [self.problem(case, outcome) for case, outcome in stage]
-            for (case, _), problem in zip(stage, problems, strict=True):
+        for cases in ([case for case in self.cases if case.raises is None], self.cases):
+            problems = [self.problem(case) for case in cases]
+            for case, problem in zip(cases, problems, strict=True):
                 if problem:
-                    return not_yet(problem, case, self.known_mistake(stage) or common_trait(stage, problems))
+                    return not_yet(problem, case, self.known_mistake(cases) or common_trait(cases, problems))
         return None
 
-    def problem(self, case: Case, outcome: Outcome) -> str | None:
-        """What is wrong with one outcome, in words, or None."""
+    def problem(self, case: Case) -> str | None:
+        """What is wrong with the answer on one case, in words, or None."""
+        outcome = self.outcome(self.answer, case)
         if case.raises is not None:
             return missing_error(case.raises, outcome)
         if outcome.error is not None:
             return raised(outcome.error, self.answer)
         if outcome.value is None:
             return "returned None; did you forget `return`?"
-        expected = call(self.exercise, self.exercise.reference, case).value
-        try:
-            return self.exercise.difference(outcome.value, expected)
-        except STOP:
-            raise
-        except BaseException as error:  # a class of the reader's may do anything when it is compared
-            return f"returned a value of type {kind(outcome.value)} that cannot be compared ({name_error(error)})"
+        expected = self.outcome(self.exercise.reference, case).value
+        problem, error = attempt(self.exercise.difference, outcome.value, expected)
+        if error is None:
+            return problem
+        return f"returned a value of type {kind(outcome.value)} that cannot be compared ({name_error(error)})"
 
-    def known_mistake(self, stage: Stage) -> str | None:
+    def known_mistake(self, cases: list[Case]) -> str | None:
         """The hint of the mistake with the same outcomes as the answer; if there is none, types may differ."""
-        right = self.outcomes_of(self.exercise.reference, stage)
-        mine = [outcome for _, outcome in stage]
         for strict in (True, False):
             for mistake in self.exercise.mistakes:
-                theirs = self.outcomes_of(mistake.answer, stage)
-                if same_outcomes(stage, mine, theirs, strict) and not same_outcomes(stage, right, theirs, strict):
+                wrong, right = mistake.answer, self.exercise.reference
+                if self.same(self.answer, wrong, cases, strict) and not self.same(right, wrong, cases, strict):
                     return f"likely slip: {mistake.hint}"
         return None
 
-    def outcomes_of(self, answer: Answer, stage: Stage) -> list[Outcome]:
-        """What another answer does on the same cases."""
-        return [call(self.exercise, answer, case) for case, _ in stage]
+    def same(self, one: Answer, other: Answer, cases: list[Case], strict: bool) -> bool:
+        """Whether two answers do the same on every case; an answer whose comparison fails does not."""
+        outcomes = ((case, self.outcome(one, case), self.outcome(other, case), strict) for case in cases)
+        return bool(attempt(lambda: all(same_outcome(*four) for four in outcomes))[0])
 
-    def wrong_gradient(self) -> str | None:
-        """The first case in which a gradient that is due is wrong, or None."""
-        if "gradient" in self.exercise.demands:
-            for case in self.cases:
-                self.case = case
-                problem = gradient_problem(self.exercise, self.answer, case) if case.gradient else None
-                if problem:
-                    return not_yet(f"the values are right, but {problem}", case)
+    def changed_input(self) -> str | None:
+        """The first case in which the answer changed its input, or None."""
+        for case in self.cases:
+            for name in self.outcome(self.answer, case).changed:
+                model = isinstance(case.args[self.exercise.parameters.index(name)], torch.nn.Module)
+                text = f"the values are right, but your function changes its input `{name}` in place"
+                clone = f"work on a new tensor, or on `{name}.clone()`"
+                return not_yet(text, case, "leave its mode and its parameters as they are" if model else clone)
         return None
 
-    def remarks_on_double(self) -> list[str]:
-        """What to say, at most one thing, about an answer that is right in single precision alone."""
-        remarks = []
-        for case in self.double:
-            problem = self.problem(case, call(self.exercise, self.answer, case))
-            self.checks += not problem
+    def wrong_gradient(self) -> str | None:
+        """The first case in which a gradient is due and wrong, or None."""
+        for case in self.with_gradient if "gradient" in self.exercise.demands else ():
+            self.case, problem = case, self.gradient_problem(case)
             if problem:
-                name = self.exercise.parameters[[is_double(arg) for arg in case.args].index(True)]
-                it = "it " if problem.startswith(("raised", "returned")) else ""
-                fix = f"make new tensors with `{name}.new_zeros(…)` or `dtype={name}.dtype`"
-                remarks.append(f"in double precision {it}{problem}; {fix}")
-        return remarks[:1]
+                return not_yet(f"the values are right, but {problem}", case)
+        return None
 
-    def remarks_on_gradients(self) -> list[str]:
-        """What to say, at most one thing, about gradients that are not due; counts those that are right."""
-        problems = [gradient_problem(self.exercise, self.answer, case) for case in self.cases if case.gradient]
-        self.checks += problems.count(None)
-        return [problem for problem in problems if problem][:1]
+    def gradient_problem(self, case: Case) -> str | None:
+        """What is wrong with the gradient for any floating-point argument, in words, or None."""
+        names = [name for name, arg in zip(self.exercise.parameters, case.args, strict=True) if differentiable(arg)]
+        got, error = attempt(gradients, self.answer, case)
+        if error is not None:
+            return f"when `{names[0]}` requires a gradient, it {raised(error, self.answer)}"
+        for name, mine, theirs in zip(names, got, gradients(self.exercise.reference, case), strict=True):
+            if mine is None:
+                return (
+                    f"no gradient flows back to `{name}`: `.detach()`, `.data`, `.item()`, `.numpy()`, "
+                    "`torch.tensor(…)` and `torch.no_grad()` cut it off"
+                )
+            problem = tensors(mine, theirs)
+            if problem:
+                return f"the gradient with respect to `{name}` is not: {problem}"
+        return None
+
+    def double_problem(self, case: Case) -> str | None:
+        """What is wrong with the answer on one case in double precision, and how to mend it, or None."""
+        problem = self.problem(case)
+        name = self.exercise.parameters[[torch.float64 in dtypes(arg) for arg in case.args].index(True)]
+        it = "it " if str(problem).startswith(("raised", "returned")) else ""
+        mend = f"make new tensors with `{name}.new_zeros(…)` or `dtype={name}.dtype`"
+        return problem and f"in double precision {it}{problem}; {mend}"
+
+
+def not_yet(problem: str, case: Case, hint: str | None = None) -> str:
+    """The whole text for a wrong answer: what is wrong, on which input, and the hint."""
+    return f"not yet: {problem} (input: {case.label})" + (f"; {hint}" if hint else "")
 
 
 def is_stub(outcome: Outcome) -> bool:
@@ -143,22 +161,11 @@ def is_stub(outcome: Outcome) -> bool:
     return isinstance(outcome.error, NotImplementedError) and not outcome.error.args
 
 
-def same_outcomes(stage: Stage, mine: list[Outcome], theirs: list[Outcome], strict: bool) -> bool:
-    """Whether two answers did the same on every case; an answer whose comparison fails did not."""
-    try:
-        triples = zip(stage, mine, theirs, strict=True)
-        return all(same_outcome(case, one, other, strict) for (case, _), one, other in triples)
-    except STOP:
-        raise
-    except BaseException:
-        return False
-
-
-def common_trait(stage: Stage, problems: list[str | None]) -> str | None:
+def common_trait(cases: list[Case], problems: list[str | None]) -> str | None:
     """What to say if the answer is right on exactly the inputs with some trait, or on exactly those without it."""
     right = [problem is None for problem in problems]
     for trait, (right_only, wrong_only) in TRAITS.items():
-        has = [trait in case.traits for case, _ in stage]
+        has = [trait in case.traits for case in cases]
         if len(set(has)) == 2 and right in (has, [not yes for yes in has]):
             return right_only if right == has else wrong_only
     return None
@@ -170,14 +177,3 @@ def missing_error(due: type[Exception], outcome: Outcome) -> str | None:
         return None
     did = f"returned {shown(outcome.value)}" if outcome.error is None else f"raised {name_error(outcome.error)}"
     return f"{did}, but here a {due.__name__} should be raised"
-
-
-def changed_input(stage: Stage, parameters: list[str]) -> str | None:
-    """The first case in which the answer changed its input, or None."""
-    for case, outcome in stage:
-        for name in outcome.changed:
-            model = isinstance(case.args[parameters.index(name)], nn.Module)
-            text = f"the values are right, but your function changes its input `{name}` in place"
-            advice = f"work on a new tensor, or on `{name}.clone()`"
-            return not_yet(text, case, "leave its mode and its parameters as they are" if model else advice)
-    return None

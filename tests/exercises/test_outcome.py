@@ -1,0 +1,64 @@
+"""`vitedu.exercises.outcome`: what an answer did, and whether another did the same."""
+
+import einops
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from tests.exercises.conftest import PAD
+from vitedu.exercises.exercise import Case, refusing
+from vitedu.exercises.guard import TimeLimit
+from vitedu.exercises.outcome import attempt, call, gradients
+
+X = torch.ones(2, 3)
+
+
+def own(images, patch):
+    raise ValueError
+
+
+def own_assert(images, patch):
+    assert patch == 0, "no"
+
+
+OWN = [own, own_assert, lambda x, p: own(x, p), torch.no_grad()(own), refusing(lambda *args: True, own)]
+LIBRARYS = [
+    lambda x, p: 1 / 0,
+    lambda x, p: x @ x,
+    lambda x, p: F.cross_entropy(x, None),
+    lambda x, p: nn.Linear(3, 3)(x.double()),
+    lambda x, p: einops.rearrange(x, "a -> b"),
+]
+
+
+@pytest.mark.parametrize(("answer", "deliberate"), [(one, many is OWN) for many in (OWN, LIBRARYS) for one in many])
+def test_an_error_is_the_readers_own_or_a_librarys(answer, deliberate):
+    outcome = call(PAD, answer, Case((X, 3)))
+    assert isinstance(outcome.error, Exception)
+    assert outcome.deliberate is deliberate
+
+
+@pytest.mark.parametrize("error", [TimeLimit, KeyboardInterrupt])
+def test_what_ends_the_check_is_not_caught(error):
+    def answer():
+        raise error
+
+    with pytest.raises(error):
+        attempt(answer)
+    assert isinstance(attempt(exit)[1], SystemExit)
+
+
+def test_the_names_of_the_changed_arguments():
+    assert call(PAD, lambda images, patch: images.add_(1), Case((X, 3))).changed == ("images",)
+    assert X.sum() == 6  # a copy was changed
+    frozen = call(PAD, lambda images, patch: patch.requires_grad_(False), Case((X, nn.Linear(2, 2))))
+    assert frozen.changed == ("patch",)
+
+
+def test_gradients_of_a_weighted_sum_and_none_where_they_are_cut():
+    """The weights go from 1 to 2, so that a result in another order has another gradient."""
+    assert gradients(lambda x, n: 3 * x, Case((torch.ones(3), 2)))[0].tolist() == [3, 4.5, 6]
+    cut = gradients(lambda x, y: x * y.detach(), Case((torch.ones(2), torch.ones(2))))
+    assert (cut[0].tolist(), cut[1]) == ([1, 2], None)
+    assert gradients(lambda x: x.detach(), Case((X,))) == [None]
