@@ -6,7 +6,7 @@ from torch import Tensor
 
 from vitedu.cost import block_macs, block_parameters
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Case, exercise, formulas, on
+from vitedu.exercises.exercise import Case, batch_traits, exercise, formulas, on
 
 EPS = 1e-6
 SIZES = [  # N, C·P·P, D, L, K
@@ -81,7 +81,7 @@ def _token_case(B: int, N: int, D: int, K: int, scale: float = 1.0, dtype=torch.
     tokens = scale * (_random(B, 1 + N, D, dtype=dtype) + 0.5)
     gain, shift = 1 + 0.5 * _random(D, seed=1, dtype=dtype), _random(D, seed=2, dtype=dtype)
     weight, bias = _random(K, D, seed=3, dtype=dtype), _random(K, seed=4, dtype=dtype)
-    return Case((tokens, gain, shift, weight, bias), traits=("B = 1",) if B == 1 else (), **options)
+    return Case((tokens, gain, shift, weight, bias), traits=batch_traits(B), **options)
 
 
 def _token_cases() -> list[Case]:
@@ -124,6 +124,7 @@ def _readings(z, gain, shift, weight, bias):
         "gain and shift are swapped: the gain multiplies, the shift is added": head(unit * shift + gain),
         "the shift is added before the gain multiplies": head((unit + shift) * gain),
         "the mean is not subtracted: (x - mean) / √(variance + ε)": scaled(x / (variance + EPS).sqrt()),
+        "the mean is not subtracted: this is RMSNorm": scaled(x / ((x**2).mean(dim=-1, keepdim=True) + EPS).sqrt()),
         "the variance is not under a root: (x - mean) / √(variance + ε)": scaled(centred / (variance + EPS)),
         "the variance is divided by D - 1, the default of `var` and `std`; LayerNorm divides by D (correction=0)": (
             scaled(centred / (spread**2 + EPS).sqrt())
@@ -138,6 +139,9 @@ def _readings(z, gain, shift, weight, bias):
         "ε is missing: tokens of a small spread are blown up": head(_norm(x, gain, shift, eps=0.0)),
         "the mean is taken over all tokens; each token is normalised by itself": (
             scaled(F.layer_norm(z, z.shape[1:], eps=EPS)[:, 0])
+        ),
+        "the mean is taken over the tokens (dim=1); each token is normalised over its own D numbers": (
+            scaled((x - z.mean(dim=1)) / (z.var(dim=1, correction=0) + EPS).sqrt())
         ),
         "the mean is taken over the images (dim=0); each token is normalised over its own D numbers": (
             scaled((x - x.mean(dim=0)) / (x.var(dim=0, correction=0) + EPS).sqrt())
@@ -216,6 +220,7 @@ def _batch_cases() -> list[Case]:
         (16 * gigabytes, 22_050_664, 197, 384, 12),
         (16 * gigabytes, 304_326_632, 197, 1024, 24),
         (8 * gigabytes, 632_045_800, 257, 1280, 32),
+        (32 * gigabytes, 86_567_656, 197, 768, 12),
         (exact, 1000, 10, 8, 2),
         (exact - 1, 1000, 10, 8, 2),
         (16_000, 1000, 10, 8, 2),
@@ -232,9 +237,7 @@ def _batches(memory, parameters, N, D, L):
         return max(0, (memory - fixed * parameters) // (image * L * N * D))
 
     return {
-        "4 bytes for each parameter: the weights alone, or four numbers that are not yet in bytes; they take 16": fits(
-            4
-        ),
+        "4 bytes for each parameter: the weights alone, or four numbers not yet in bytes; they take 16": fits(4),
         "8 bytes for each parameter are missing: AdamW's two moments, or half of four numbers of 4 bytes": fits(8),
         "AdamW keeps two moments: together with weights and gradients 16 bytes a parameter": fits(12),
         "the parameters take no room at all in this answer": fits(0),
@@ -260,6 +263,7 @@ def _batches(memory, parameters, N, D, L):
         "one image more would fit": max(0, right - 1),
         "a batch that fills the memory to the last byte fits, too": max(0, (room - 1) // image),
         "one image too many: the batch itself has to fit, not only the one before": right + 1,
+        "two quotients are rounded; subtract first, then divide": max(0, memory // image - 16 * parameters // image),
         "`/` always gives a float in Python; `//` divides whole numbers": max(0.0, room / image),
     }
 
@@ -287,7 +291,7 @@ def _weights(q: Tensor, k: Tensor, *_) -> Tensor:
 def _map_case(B: int, N: int, d: int, h: int, dtype=torch.float32) -> Case:
     D = d * h
     weight, bias = _random(3 * D, D, seed=1, dtype=dtype) / D**0.5, _random(3 * D, seed=2, dtype=dtype)
-    return Case((_random(B, N, D, dtype=dtype), weight, bias, h), traits=("B = 1",) if B == 1 else ())
+    return Case((_random(B, N, D, dtype=dtype), weight, bias, h), traits=batch_traits(B))
 
 
 def _map_cases() -> list[Case]:

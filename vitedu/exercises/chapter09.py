@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import vitedu.exercises.contest  # noqa: F401 - exercise 9.6
 from vitedu.cost import block_macs, block_parameters
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Case, exercise, formulas, on
+from vitedu.exercises.exercise import Case, batch_traits, exercise, formulas, on
 from vitedu.train.optim import learning_rate as schedule
 from vitedu.train.optim import split_parameters
 from vitedu.vit import ViT, ViTConfig
@@ -108,7 +108,7 @@ def _loss_case(batch: int, classes: int, smoothing: float, dtype=torch.float32) 
     generator = torch.Generator().manual_seed(batch * classes)
     logits = torch.randn(batch, classes, generator=generator, dtype=dtype).mul(2).round(decimals=1)
     labels = torch.randint(classes, (batch,), generator=generator)
-    return Case((logits, labels, smoothing), traits=("B = 1",) if batch == 1 else (), gradient=True)
+    return Case((logits, labels, smoothing), traits=batch_traits(batch), gradient=True)
 
 
 def _loss_cases() -> list[Case]:
@@ -169,6 +169,10 @@ def _losses(logits, labels, eps):
         "ε is added to every class, not ε/K, so the targets sum to more than 1": each((1 - eps) * hot + eps).mean(),
         "the one-hot part is not scaled by 1 - ε, so the targets sum to more than 1": each(hot + eps / K).mean(),
         "the mean runs over the classes too; sum over the classes, then take the mean over the batch": right / K,
+        "these are bits; the natural logarithm gives nats": right / math.log(2),
+        "this is the KL divergence, from which the entropy of the targets is missing": (
+            right + torch.xlogy(smooth, smooth).sum(dim=1).mean()
+        ),
         "the sign is wrong: log-probabilities are negative, a loss is not": -right,
         "softmax runs over the batch (dim=0); it belongs over the classes (dim=1)": with_log(logits.log_softmax(dim=0)),
         "`log_p[:, labels]` picks every label in every row; `gather`, or `log_p[torch.arange(B), labels]`, its own": (
@@ -398,7 +402,7 @@ def _pool_case(batch: int, channels: int, size: tuple[int, int], dim: int, class
             parameter.data += 0.3 * torch.randn(parameter.shape)
         images = torch.randn(batch, channels, *size)
     label = f"a ViT with a CLS token and {classes} classes, images {tuple(images.shape)}"
-    return Case((model, images), label=label, traits=("B = 1",) if batch == 1 else ())
+    return Case((model, images), label=label, traits=batch_traits(batch))
 
 
 def _pool_cases() -> list[Case]:

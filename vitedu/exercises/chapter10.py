@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu import inspection as library
-from vitedu.exercises.exercise import Case, exercise, formulas, on
+from vitedu.exercises.exercise import Case, batch_traits, exercise, formulas, on
 
 
 def _maps(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -29,7 +29,7 @@ def class_picture(attention: Tensor, rows: int, columns: int) -> Tensor:
 
 def _picture_cases() -> list[Case]:
     sizes = [(2, 3, 2, 4), (1, 2, 3, 3), (2, 2, 4, 2), (3, 4, 1, 5), (1, 4, 2, 2)]  # in the last h is N
-    cases = on(*((_maps(B, h, 1 + r * c, 1 + r * c), r, c) for B, h, r, c in sizes))
+    cases = [Case((_maps(B, h, 1 + r * c, 1 + r * c), r, c), traits=batch_traits(B)) for B, h, r, c in sizes]
     return [*cases, Case((_maps(1, 2, 7, 7, dtype=torch.float64), 2, 3))]
 
 
@@ -357,7 +357,7 @@ def _overlap_cases() -> list[Case]:
         share = torch.linspace(0.25, 0.6, B).view(-1, 1, 1)
         masks = pictures / pictures.amax() + torch.rand(pictures.shape, generator=generator) > 1.2 - share
         masks[:, 0, 0] = True  # every picture has an object
-        cases.append(Case((pictures, masks)))
+        cases.append(Case((pictures**2, masks), traits=batch_traits(B)))  # squared: their mean is not their median
     return cases
 
 
@@ -381,6 +381,9 @@ def _scores(pictures, masks):
         "the region is what lies above the picture's mean; take as many patches as the mask has": iou(values > mean),
         "the region is what lies above half of the largest value; take as many patches as the mask has": (
             iou(values > half)
+        ),
+        "the region is half of the picture; take as many patches as the mask has": (
+            iou(_highest(values, values.shape[1] // 2))
         ),
         "the first mask's area is used for every picture; each has its own": iou(_highest(values, area[0])),
         "the highest patches of the whole batch are taken; each picture has as many as its own mask": (

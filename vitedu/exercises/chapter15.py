@@ -26,7 +26,7 @@ def _state_cases() -> list[Case]:
 @formulas(1, 1, True)
 def _states(p, n, sharded):
     share = math.ceil(p / n)
-    held = share if sharded else p
+    held, other = (share, p) if sharded else (p, share)
     return {
         "4 bytes for each parameter: the weights alone, or four numbers that are not yet in bytes; a gradient and two "
         "moments stand beside each weight, and a float32 has 4 bytes": 4 * held,
@@ -45,12 +45,13 @@ def _states(p, n, sharded):
         ),
         "a float32 has 4 bytes; this counts 8": 32 * held,
         "`sharded` is not used: with it each process holds a share": 16 * p,
-        "the two cases are swapped: with `sharded` each process holds a share, without it everything": (
-            16 * (p if sharded else share)
-        ),
+        "the two cases are swapped: with `sharded` each process holds a share, without it everything": 16 * other,
         "one of the four is whole in each process here, the weights, say; all are sharded": 4 * p + 12 * held,
         "the bytes are rounded up; a parameter cannot be cut, so round up the number of parameters first": math.ceil(
             16 * p / (n if sharded else 1)
+        ),
+        "the numbers are rounded up, four for each parameter; round up the parameters first": (
+            4 * math.ceil(4 * p / (n if sharded else 1))
         ),
         "one more is held even where the division leaves nothing over; `math.ceil` or `-(-a // b)` rounds up": (
             16 * (p // n + 1 if sharded else p)
@@ -322,9 +323,10 @@ mistakes = {
     "the network's work is not divided among the GPUs: only `alone` is": _found(
         lambda n, alone, travel: (alone + 2 * (n - 1) / n * travel) / n
     ),
-    "a single GPU sends nothing: with n = 1 the network takes no time": _found(
-        lambda n, alone, travel: alone / n + 2 * travel
+    "the network takes 2·(n - 1)/n times size / rate, which grows with n; here it is 2/n times": _found(
+        lambda n, alone, travel: alone / n + 2 / n * travel
     ),
+    "a single GPU sends nothing: with n = 1 the network takes no time": _found(lambda n, a, t: a / n + 2 * t),
     "only so many GPUs are tried, and more are needed: solve the inequality for n": _found(
         lambda n, alone, travel: alone / n + 2 * (n - 1) / n * travel, most=1000
     ),
@@ -337,28 +339,20 @@ mistakes = {
     ),
     "`round` goes to the nearest whole number, which may be one GPU too few; round up": _solved(whole=round),
     "a part of a GPU takes part in nothing: round up to a whole number": _solved(whole=float),
-    "one GPU alone is in time here, and the formula gives less than 1: look at n = 1 first": _solved(
-        lambda alone, limit: False
-    ),
+    "one GPU alone is in time here, and the formula gives less than 1: look at n = 1 first": _solved(lambda *_: False),
     "one GPU alone is in time here: look at n = 1 before you ask whether the network takes too long": _solved(
-        lambda alone, limit: False, whole=lambda n: max(1, math.ceil(n))
+        lambda *_: False, whole=lambda n: max(1, math.ceil(n))
     ),
-    "one GPU alone takes the limit exactly, which is in time: `alone <= limit`": _solved(
-        lambda *times: times[0] < times[1]
-    ),
+    "one GPU alone takes the limit exactly, which is in time: `alone <= limit`": _solved(lambda *t: t[0] < t[1]),
     "no number of GPUs is enough here; the formula gives a number all the same, or divides by zero": _solved(
         enough=lambda limit, ring: True
     ),
-    "where the network alone takes the limit exactly, no number of GPUs is enough": _solved(
-        enough=lambda limit, ring: limit >= ring
-    ),
+    "where the network alone takes the limit exactly, no number of GPUs is enough": _solved(enough=lambda t, w: t >= w),
     "a step takes w + (alone - w) / n, with w for 2 * size / rate: subtract w from `alone`, too": (
         lambda alone, size, rate, limit: (
             1 if alone <= limit else fewest_gpus(alone + 2 * size / rate, size, rate, limit)
         )
     ),
-    "only powers of two are tried; any whole number will do": (
-        lambda *args: 2 ** math.ceil(math.log2(fewest_gpus(*args)))
-    ),
+    "only powers of two are tried; any whole number will do": lambda *a: 2 ** math.ceil(math.log2(fewest_gpus(*a))),
 }
 exercise("15.5", fewest_gpus, _gpu_cases, mistakes, difference=compare.integers)

@@ -195,6 +195,11 @@ def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return (order + 1).reshape(shape).to(dtype)
 
 
+def batch_traits(batch: int) -> tuple[str, ...]:
+    """Which `TRAITS` inputs without image axes have."""
+    return ("B = 1",) if batch == 1 else ()
+
+
 def image_traits(batch: int, channels: int, height: int, width: int) -> tuple[str, ...]:
     """Which `TRAITS` images (B, C, H, W) have."""
     flags = {"square": height == width, "B = 1": batch == 1, "C = 3": channels == 3}
