@@ -149,6 +149,7 @@ def _readings(z, gain, shift, weight, bias):
         "the bias of the head is missing": right - bias,
         "these are probabilities; scores are what stands before the softmax": right.softmax(dim=1),
         "these are log-probabilities; scores are what stands before the softmax": right.log_softmax(dim=1),
+        "these have been through a sigmoid; scores are what stands before it": right.sigmoid(),
         "this is the best class; return the scores of all, (B, K)": right.argmax(dim=1),
     }
 
@@ -309,9 +310,6 @@ def _tables(x, weight, bias, h):
         """The maps with another way to the heads of q, k and v (B, N, D)."""
         return _weights(*(how(part) for part in stacked.chunk(3, dim=-1)))
 
-    def turned(weight: Tensor) -> Tensor:
-        return attention_maps(x, weight, bias, h)
-
     return {
         "the bias is left out": attention_maps(x, weight, 0 * bias, h),
         "the scores are divided by √D; each head has its own width d = D / h": (products / (d * h) ** 0.5).softmax(-1),
@@ -337,15 +335,18 @@ def _tables(x, weight, bias, h):
             split(lambda part: part.unflatten(-1, (h, d)))
         ),
         "there are no heads: q and k are compared over all D channels at once": split(lambda part: part),
-        "the stack is (3D, D) and was reshaped to (D, 3D); transpose it": turned(weight.reshape(d * h, -1).T),
+        "the stack is (3D, D) and was reshaped to (D, 3D); transpose it": (
+            attention_maps(x, weight.reshape(d * h, -1).T, bias, h)
+        ),
         "a linear layer multiplies by the transpose of its weight: `x @ weight.T`, or `F.linear`": (
-            turned(torch.cat([third.T for third in weight.chunk(3)]))
+            attention_maps(x, torch.cat([third.T for third in weight.chunk(3)]), bias, h)
         ),
         "the heads are averaged; return one map for each": right.mean(dim=1),
         "these are scores; the softmax over the keys is missing": products / d**0.5,
         "these are logarithms of the weights; return the weights": right.log(),
         "these are the values, mixed by the weights; return the weights themselves": right @ v,
         "rows and columns of the maps are swapped: row n belongs to query n": right.mT,
+        "this is the first image alone; every image of the batch has its own maps": right[0],
         "only the row of CLS is returned; the map has a row for every query": right[:, :, 0],
     }
 

@@ -219,17 +219,14 @@ def _wrong_lists(got: Any, expected: tuple[list[str], list[str]]) -> str | None:
         return f"returned {compare.shown(got)}, expected a pair of lists (decay, no_decay)"
     for title, part in zip(LISTS, got, strict=True):
         if isinstance(part, str):
-            return f"{title} is a value of type {part}, expected a list" + _read_once(part)
+            once = ": it can be read only once, and then it is empty" if part in ("generator", "filter", "map") else ""
+            return f"{title} is a value of type {part}, expected a list{once}"
         for item in part:
             if item.startswith("<"):
                 return f"{title} holds a value of type {item[1:-1]} that is not a parameter of the model"
             if part.count(item) > 1:
                 return f"`{item}` is in {title} {part.count(item)} times, expected once"
     return _misplaced(got, expected)
-
-
-def _read_once(kind: str) -> str:
-    return ": it can be read only once, and then it is empty" if kind in ("generator", "filter", "map") else ""
 
 
 def _misplaced(got: tuple[list[str], list[str]], expected: tuple[list[str], list[str]]) -> str | None:

@@ -30,7 +30,7 @@ def class_picture(attention: Tensor, rows: int, columns: int) -> Tensor:
 def _picture_cases() -> list[Case]:
     sizes = [(2, 3, 2, 4), (1, 2, 3, 3), (2, 2, 4, 2), (3, 4, 1, 5), (1, 4, 2, 2)]  # in the last h is N
     cases = [Case((_maps(B, h, 1 + r * c, 1 + r * c), r, c), traits=batch_traits(B)) for B, h, r, c in sizes]
-    return [*cases, Case((_maps(1, 2, 7, 7, dtype=torch.float64), 2, 3))]
+    return [*cases, Case((_maps(1, 2, 7, 7, dtype=torch.float64), 2, 3), traits=batch_traits(1))]
 
 
 @formulas(*_picture_cases()[0].args)

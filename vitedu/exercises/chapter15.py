@@ -1,6 +1,7 @@
 """The exercises of chapter 15, scaling up."""
 
 import bisect
+import functools
 import math
 
 import torch
@@ -209,12 +210,6 @@ def _moved(chunks: Tensor, s: int) -> Tensor:
     return after
 
 
-def _all_rounds(chunks: Tensor, s: int) -> Tensor:
-    for number in range(s + 1):
-        chunks = ring_round(chunks, number)
-    return chunks
-
-
 mistakes = {
     "what arrives replaces what was there; add it": _ring(keep=0),
     "the chunks travel the wrong way round: process r receives from r - 1": _ring(step=1),
@@ -235,10 +230,15 @@ mistakes = {
         lambda r, s, n: (r - 2 - s) % n
     ),
     "process 0 receives too, from the last one: that makes it a ring": _ring(first=1),
-    "all rounds up to s are done; the chunks given are those before round s, so do this one alone": _all_rounds,
+    "all rounds up to s are done; the chunks given are those before round s, so do this one alone": (
+        lambda chunks, s: functools.reduce(ring_round, range(s + 1), chunks)
+    ),
     "the sender loses what it sends; it sends a copy and keeps its own": _moved,
     "process and chunk are swapped: the first axis of `chunks` is the process": (
         lambda chunks, s: ring_round(chunks.transpose(0, 1), s).transpose(0, 1)
+    ),
+    "these are the new sums alone; return all chunks, (n, n, m)": lambda chunks, s: torch.stack(
+        [ring_round(chunks, s)[r, (r - 1 - s) % len(chunks)] for r in range(len(chunks))]
     ),
     "nothing has been received: the chunks are those from before the round": lambda chunks, s: chunks.clone(),
     "this is the end of the whole journey, the sum over all processes; one round is asked for": (
