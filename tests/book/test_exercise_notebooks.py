@@ -7,7 +7,7 @@ import contextlib
 import io
 import math
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import einops
@@ -19,7 +19,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from torch import nn
 
 from vitedu.exercises import check
-from vitedu.exercises.exercise import CHAPTERS, DEMANDS, Exercise, chapter_exercises
+from vitedu.exercises.exercise import CHAPTERS, all_exercises, chapter_exercises
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "chapters").glob("*.ipynb"))
@@ -35,7 +35,7 @@ class Printed:
     """One exercise as a notebook prints it."""
 
     id: str
-    task: str
+    title: str
     difficulty: str
     stubs: list[str] = field(default_factory=list)
     folded: list[tuple[str, str]] = field(default_factory=list)  # (summary, text)
@@ -53,7 +53,7 @@ def read(path: Path) -> list[Printed]:
         if cell.cell_type == "markdown":
             heading = HEADING.search(cell.source)
             if heading:
-                exercises.append(Printed(heading[1], cell.source, heading[3]))
+                exercises.append(Printed(*heading.groups()[:3]))
                 inside = True
             elif re.search(r"^#{1,3} ", cell.source, re.MULTILINE):
                 inside = False
@@ -82,12 +82,6 @@ def run(*sources: str) -> str:
     return printed.getvalue()
 
 
-def registered(path: Path) -> dict[str, Exercise]:
-    """The exercises that `check` knows of the notebook's chapter."""
-    chapter = int(path.name[:2])
-    return chapter_exercises(chapter) if chapter in CHAPTERS else {}
-
-
 def check_line(exercise: Printed) -> str:
     """The last line of the stub."""
     return exercise.stubs[0].strip().splitlines()[-1]
@@ -109,18 +103,11 @@ def every_exercise_has_its_parts(path: Path) -> None:
         assert [len(FENCE.findall(text)) for text in one.texts("Solution")] == [1], f"solution of exercise {one.id}"
 
 
-def ids_are_those_of_the_registry(path: Path) -> None:
+def ids_and_titles_are_those_of_the_registry(path: Path) -> None:
     """One to one, in the same order."""
-    assert [one.id for one in read(path)] == list(registered(path))
-
-
-def demands_are_stated(path: Path) -> None:
-    """What an answer has to do beyond returning the right values stands in the task."""
-    words = {"double": "double precision|float64", "gradient": "gradient"}
-    for one in read(path):
-        made = registered(path)[one.id]
-        for demand in () if made.title else made.demands:  # with a title: of a chapter that is not yet converted
-            assert re.search(words[demand], one.task), f"exercise {one.id} demands {demand}, and its task does not"
+    chapter = int(path.name[:2])
+    registered = chapter_exercises(chapter) if chapter in CHAPTERS else {}
+    assert [(one.id, one.title) for one in read(path)] == [(one.id, one.title) for one in registered.values()]
 
 
 def difficulty_rises(path: Path) -> None:
@@ -144,8 +131,7 @@ def solutions_pass(path: Path) -> None:
 
 RULES = [
     every_exercise_has_its_parts,
-    ids_are_those_of_the_registry,
-    demands_are_stated,
+    ids_and_titles_are_those_of_the_registry,
     difficulty_rises,
     stubs_say_not_attempted_yet,
     solutions_pass,
@@ -188,7 +174,6 @@ SOLUTIONS = {
         "    return [p for p in parameters if id(p) in linear], [p for p in parameters if id(p) not in linear]\n"
     ),
 }
-TASK = "A task, in double precision too; the gradient flows."
 DIFFICULTY = dict(zip(SOLUTIONS, ["●○○", "●●○", "●●●"], strict=True))
 
 
@@ -197,13 +182,14 @@ def cells_of(exercise_id: str) -> list:
     solution = SOLUTIONS[exercise_id]
     signature = solution.partition("\n")[0]
     name = re.match(r"def (\w+)", signature)[1]
+    title = all_exercises()[exercise_id].title
     stub = f'{signature}\n    """…"""\n    raise NotImplementedError\n\n\ncheck("{exercise_id}", {name})'
     folded = (
         "<details><summary>Hint 1</summary>\n\nLook up.\n</details>\n\n"
         f"<details>\n<summary><b>Solution</b></summary>\n\n```python\n{solution}```\n\nThat is why.\n</details>"
     )
     return [
-        new_markdown_cell(f"### Exercise {exercise_id} · Title  {DIFFICULTY[exercise_id]}  (10 min)\n\n{TASK}"),
+        new_markdown_cell(f"### Exercise {exercise_id} · {title}  {DIFFICULTY[exercise_id]}  (10 min)\n\nA task."),
         new_code_cell(stub, metadata={"tags": ["exercise"]}),
         new_markdown_cell(folded),
     ]
@@ -212,8 +198,8 @@ def cells_of(exercise_id: str) -> list:
 @pytest.fixture
 def write(tmp_path, monkeypatch):
     """Write a chapter 9 of those cells, with (old, new) replaced everywhere; the registry knows no others there."""
-    known = {id: replace(chapter_exercises(9)[id], title="", demands=DEMANDS) for id in SOLUTIONS}
-    monkeypatch.setitem(registered.__globals__, "chapter_exercises", lambda _: known)
+    registered = {exercise_id: all_exercises()[exercise_id] for exercise_id in SOLUTIONS}
+    monkeypatch.setitem(ids_and_titles_are_those_of_the_registry.__globals__, "chapter_exercises", lambda _: registered)
 
     def make(old: str = "", new: str = "") -> Path:
         cells = [cell for exercise_id in SOLUTIONS for cell in cells_of(exercise_id)]
@@ -243,9 +229,8 @@ def test_a_good_notebook_keeps_every_rule(write, rule):
         (every_exercise_has_its_parts, "```python", "```"),
         (every_exercise_has_its_parts, 'check("9.2", smoothed_cross_entropy)', ""),
         (every_exercise_has_its_parts, 'check("9.2", smoothed_cross_entropy)', 'check("9.1", smoothed_cross_entropy)'),
-        (ids_are_those_of_the_registry, "Exercise 9.2", "Exercise 9.4"),
-        (demands_are_stated, "in double precision", "everywhere"),
-        (demands_are_stated, "gradient", "slope"),
+        (ids_and_titles_are_those_of_the_registry, "Exercise 9.2", "Exercise 9.4"),
+        (ids_and_titles_are_those_of_the_registry, "Label smoothing", "Smooth labels"),
         (difficulty_rises, "●○○", "●●●"),
         (stubs_say_not_attempted_yet, "raise NotImplementedError", "return 0"),
         (solutions_pass, "(1 - smoothing)", "smoothing"),

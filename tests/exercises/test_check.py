@@ -1,17 +1,15 @@
 """`vitedu.exercises.check` and `progress`: never an error, and nothing left behind."""
 
-import random
 import signal
 import subprocess
 import sys
 import threading
 
-import numpy as np
 import pytest
-import torch
 
 import vitedu.exercises as package
 from tests.exercises.conftest import pad
+from tests.exercises.test_guard import endless, snapshot, spoil
 from vitedu.exercises import check, progress
 from vitedu.exercises.exercise import CHAPTERS
 
@@ -20,10 +18,7 @@ def test_unknown_id(line):
     assert line("5.77", pad) == "Exercise 5.77: there is no such exercise; there are 5.1, 5.2, 5.3, 5.4, 5.5"
     assert ", 5.5, " in line("0.1", pad)  # of no chapter: all there are
     assert line(["?"], pad).startswith("Exercise ['?']: there is no such exercise")
-
-
-def test_an_id_given_as_a_number(line):
-    assert line(5.4, pad) == "Exercise 5.4: passed (6 checks)"
+    assert line(5.4, pad) == "Exercise 5.4: passed (6 checks)"  # a number will do
 
 
 def test_a_fault_of_the_engine_is_one_line_too(line, monkeypatch):
@@ -46,32 +41,14 @@ def test_an_answer_that_prints(capsys):
     assert printed[-1].startswith("Exercise 5.4: passed (")
 
 
-def rude(images, patch):
-    random.seed(3)
-    np.random.seed(3)
-    torch.manual_seed(3)
-    torch.set_default_dtype(torch.float64)
-    sys.stdout = sys.stderr
-    return pad(images, patch)
+def test_an_answer_that_is_late_and_rude_leaves_nothing_behind(capsys):
+    def answer(images, patch):
+        spoil()
+        endless()
 
-
-def rude_and_late(images, patch):
-    rude(images, patch)
-    while True:
-        pass
-
-
-@pytest.mark.parametrize("answer", [rude, rude_and_late])
-def test_global_state_is_as_before(answer, capsys):
-    """Also after the time limit; what else is kept, `test_guard` says."""
-
-    def state():
-        generators = random.getstate(), str(np.random.get_state()), torch.get_rng_state().tolist()
-        return generators, torch.get_default_dtype(), sys.stdout, signal.getsignal(signal.SIGALRM)
-
-    before = state()
-    check("5.4", answer, seconds=0.3)
-    assert state() == before
+    before = snapshot(), signal.getsignal(signal.SIGALRM)
+    check("5.4", answer, seconds=0.1)
+    assert (snapshot(), signal.getsignal(signal.SIGALRM)) == before
 
 
 def test_the_package_and_the_check_of_one_chapter_import_no_other():

@@ -12,56 +12,32 @@ from vitedu.exercises import compare
 EXPECTED = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 
 
-@pytest.mark.parametrize(
-    ("got", "text"),
-    [
+WORDS = {
+    (compare.tensors, EXPECTED): [
         (EXPECTED, None),
         (EXPECTED + 1e-7, None),
         (nn.Parameter(EXPECTED), None),
         (EXPECTED.T, "2 of 4 values differ, the first at [0, 1]: 3 instead of 2"),
         (EXPECTED * 1.001, "4 of 4 values differ, the first at [0, 0]: 1.001 instead of 1"),
         (EXPECTED[0], "shape (2,) instead of (2, 2)"),
+        (torch.zeros(1).expand(10**6, 10**6), "shape (1000000, 1000000) instead of (2, 2)"),  # and its values untouched
         (EXPECTED.double(), "dtype torch.float64 instead of torch.float32"),
         (EXPECTED.to("meta"), "device meta instead of cpu"),
         (torch.full((2, 2), math.nan), "4 of 4 values differ, the first at [0, 0]: nan instead of 1"),
         (EXPECTED.numpy(), "returned a value of type numpy.ndarray, expected a tensor of shape (2, 2)"),
         ([EXPECTED], "returned a value of type list, expected a tensor of shape (2, 2)"),
     ],
-)
-def test_tensors(got, text):
-    assert compare.tensors(got, EXPECTED) == text
-
-
-def test_two_numbers_that_differ_never_read_the_same():
-    """Both of these read 1235 at four digits."""
-    got, expected = torch.tensor(1234.9), torch.tensor(1235.1)
-    assert compare.tensors(got, expected) == "1234.9 instead of 1235.1"
-
-
-def test_a_wrong_shape_is_found_without_touching_the_values():
-    """A terabyte that is not really there."""
-    huge = torch.zeros(1).expand(10**6, 10**6)
-    assert compare.tensors(huge, EXPECTED) == "shape (1000000, 1000000) instead of (2, 2)"
-
-
-@pytest.mark.parametrize(
-    ("got", "text"),
-    [
+    (compare.tensors, torch.tensor(1235.1)): [(torch.tensor(1234.9), "1234.9 instead of 1235.1")],  # not 1235 twice
+    (compare.integers, 6): [
         (6, None),
         (np.int64(6), None),
         (7, "7 instead of 6"),
         (6.0, "returned the float 6.0, expected the int 6"),
         (True, "returned a value of type bool, expected the int 6"),
         ("6", "returned a value of type str, expected the int 6"),
+        (10**4000, "1" + 58 * "0" + "… instead of 6"),
     ],
-)
-def test_integers(got, text):
-    assert compare.integers(got, 6) == text
-
-
-@pytest.mark.parametrize(
-    ("got", "text"),
-    [
+    (compare.floats, 0.5): [
         (0.5, None),
         (0.5 + 1e-9, None),
         (np.float32(0.5), None),
@@ -70,26 +46,24 @@ def test_integers(got, text):
         (torch.tensor(0.5), "returned a tensor, expected a float; use `math` instead of `torch`, or `.item()`"),
         (1j, "returned a value of type complex, expected a float"),
     ],
-)
-def test_floats(got, text):
-    assert compare.floats(got, 0.5) == text
+    (compare.integer_tuples, (0, 4)): [
+        ((0, 4), None),
+        ([0, 4], None),
+        ((4, 0), "(4, 0) instead of (0, 4)"),
+        ([4, 0], "[4, 0] instead of (0, 4)"),
+        ((0, 4, 8), "returned a tuple of 3, expected 2 ints"),
+        ((0, 4.0), "item 1 of the tuple is the float 4.0, expected an int"),
+        ([0, 4.0], "item 1 of the list is the float 4.0, expected an int"),
+        ({0, 4}, "returned a value of type set, expected a tuple of 2 ints"),
+    ],
+}
 
 
 @pytest.mark.parametrize(
-    ("got", "text"),
-    [
-        ((0, 4), None),
-        ((4, 0), "(4, 0) instead of (0, 4)"),
-        ([0, 4], None),
-        ([4, 0], "[4, 0] instead of (0, 4)"),
-        ([0, 4.0], "item 1 of the list is the float 4.0, expected an int"),
-        ({0, 4}, "returned a value of type set, expected a tuple of 2 ints"),
-        ((0, 4, 8), "returned a tuple of 3, expected 2 ints"),
-        ((0, 4.0), "item 1 of the tuple is the float 4.0, expected an int"),
-    ],
+    ("difference", "expected", "got", "text"), [(*key, *row) for key, rows in WORDS.items() for row in rows]
 )
-def test_integer_tuples(got, text):
-    assert compare.integer_tuples(got, (0, 4)) == text
+def test_the_difference_in_words(difference, expected, got, text):
+    assert difference(got, expected) == text
 
 
 @pytest.mark.parametrize(

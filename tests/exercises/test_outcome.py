@@ -8,8 +8,7 @@ from torch import nn
 
 from tests.exercises.conftest import PAD
 from vitedu.exercises.exercise import Case, refusing
-from vitedu.exercises.guard import TimeLimit
-from vitedu.exercises.outcome import attempt, call, gradients
+from vitedu.exercises.outcome import call, gradients
 
 X = torch.ones(2, 3)
 
@@ -37,23 +36,6 @@ def test_an_error_is_the_readers_own_or_a_librarys(answer, deliberate):
     outcome = call(PAD, answer, Case((X, 3)))
     assert isinstance(outcome.error, Exception)
     assert outcome.deliberate is deliberate
-
-
-@pytest.mark.parametrize("error", [TimeLimit, KeyboardInterrupt])
-def test_what_ends_the_check_is_not_caught(error):
-    def answer():
-        raise error
-
-    with pytest.raises(error):
-        attempt(answer)
-    assert isinstance(attempt(exit)[1], SystemExit)
-
-
-def test_the_names_of_the_changed_arguments():
-    assert call(PAD, lambda images, patch: images.add_(1), Case((X, 3))).changed == ("images",)
-    assert X.sum() == 6  # a copy was changed
-    frozen = call(PAD, lambda images, patch: patch.requires_grad_(False), Case((X, nn.Linear(2, 2))))
-    assert frozen.changed == ("patch",)
 
 
 def test_gradients_of_a_weighted_sum_and_none_where_they_are_cut():

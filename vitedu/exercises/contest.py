@@ -53,7 +53,8 @@ def contest(
     try:
         problem = entry_problem(entry(data), data)
         if not problem:
-            print(f"training {' and '.join(NAMES)}, {seconds:g} s each, {seeds} seed{'s' * (seeds != 1)}", flush=True)
+            each = f"{seconds:g} s each, {seeds} seed{'s' * (seeds != 1)}"
+            print(f"training {NAMES[0]} and {NAMES[1]}, {each}", flush=True)
             return report(*run(entry, data, seconds, seeds, device or pick_device(), clock))
     except Exception as error:
         problem = "" if is_stub(Outcome(error=error)) else name_error(error)

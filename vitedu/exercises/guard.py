@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -36,16 +37,16 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
         return function()
     late = False
 
-    def on_tick(signum, frame):
+    def on_tick(signum: int, frame: FrameType | None) -> None:
         nonlocal late
-        if frame.f_code in (run_limited.__code__, on_tick.__code__):  # outside the function a tick must not escape
-            return
+        if frame is None or frame.f_code in (run_limited.__code__, on_tick.__code__):
+            return  # before or after the function: a late tick must not escape
         waited, worked = time.monotonic() - start, time.thread_time() - work_before
         late = late or worked > seconds or waited > PATIENCE * seconds
         if late:
             raise TimeLimit
 
-    def inside():  # a frame of its own, so that ticks reach a function that is C code, too
+    def inside() -> Any:  # a frame of its own, so that ticks reach a function that is C code, too
         return function()
 
     start, work_before = time.monotonic(), time.thread_time()
