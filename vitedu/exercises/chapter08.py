@@ -233,9 +233,9 @@ def _batches(memory, parameters, N, D, L):
     room, image = memory - 16 * parameters, 64 * L * N * D
     right = max(0, room // image)
 
-    def fits(fixed: int = 16, image: int = 64) -> int:
+    def fits(fixed: int = 16, kept: int = 64) -> int:
         """With so many bytes for each parameter, and for each token, channel and block."""
-        return max(0, (memory - fixed * parameters) // (image * L * N * D))
+        return max(0, (memory - fixed * parameters) // (kept * L * N * D))
 
     return {
         "4 bytes for each parameter: the weights alone, or four numbers not yet in bytes; they take 16": fits(4),
@@ -243,9 +243,9 @@ def _batches(memory, parameters, N, D, L):
         "AdamW keeps two moments: together with weights and gradients 16 bytes a parameter": fits(12),
         "the parameters take no room at all in this answer": fits(0),
         "a parameter is counted as 16 numbers; it is four numbers of 4 bytes": fits(64),
-        "the numbers kept for an image have four bytes each": fits(image=16),
-        "a block keeps 16 numbers for each token and channel, not one": fits(image=4),
-        "a number of float32 has 4 bytes, also among the parameters: 16 bytes each": fits(4, image=16),
+        "the numbers kept for an image have four bytes each": fits(kept=16),
+        "a block keeps 16 numbers for each token and channel, not one": fits(kept=4),
+        "a number of float32 has 4 bytes, also among the parameters: 16 bytes each": fits(4, kept=16),
         "the blocks are forgotten: every one of them keeps 16 numbers for each token and channel": max(
             0, room // (64 * N * D)
         ),
@@ -259,8 +259,8 @@ def _batches(memory, parameters, N, D, L):
         ),
         "if not even the model fits, the answer is 0, and not 1": max(1, right),
         "`tokens` counts CLS already": max(0, room // (64 * L * (N + 1) * D)),
-        "a number of float32 has 4 bytes, not 2": fits(8, image=32),
-        "the numbers kept for an image have 4 bytes each in float32, not 2": fits(image=32),
+        "a number of float32 has 4 bytes, not 2": fits(8, kept=32),
+        "the numbers kept for an image have 4 bytes each in float32, not 2": fits(kept=32),
         "one image more would fit": max(0, right - 1),
         "a batch that fills the memory to the last byte fits, too": max(0, (room - 1) // image),
         "one image too many: the batch itself has to fit, not only the one before": right + 1,

@@ -34,8 +34,8 @@ def _states(p, n, sharded):
         "one number in four is missing: the weight, its gradient, and AdamW's two running means": 12 * held,
         "without sharding nothing is divided: every process holds the whole model": 16 * share,
         "this is the sum over all processes; one of them is asked for": 16 * p * (1 if sharded else n),
-        "only the moments are divided here; weights and gradients are sharded too": 8 * p + 8 * held,
-        "only the weights are divided here; gradients and moments are sharded too": 12 * p + 4 * held,
+        "two of the four are divided here, the moments, say; all are sharded": 8 * p + 8 * held,
+        "one of the four is divided here, the weights, say; all are sharded": 12 * p + 4 * held,
         "`//` drops what is left over; somebody has to hold it, so round up": 16 * (p // n if sharded else p),
         "`round` may go down, and somebody has to hold what is left over; round up": 16
         * (round(p / n) if sharded else p),
