@@ -162,7 +162,9 @@ def on(*inputs: tuple, raises: type[Exception] | None = None, gradient: bool = F
     return [Case(args, raises=raises, gradient=gradient) for args in inputs]
 
 
-def image_case(batch: int, channels: int, height: int, width: int, *args: Any, dtype=torch.float32, **options) -> Case:
+def image_case(
+    batch: int, channels: int, height: int, width: int, *args: Any, dtype: torch.dtype = torch.float32, **options
+) -> Case:
     """A case whose first argument is images (B, C, H, W) of distinct numbers, with their traits."""
     images = distinct(batch, channels, height, width, dtype=dtype)
     return Case((images, *args), traits=image_traits(batch, channels, height, width), **options)
