@@ -40,9 +40,9 @@ def test_a_model_in_double_precision_counts_and_stays_as_it_is():
     assert [case.args[0].weight.dtype for case in (*due, *tried)] == [SINGLE, SINGLE, DOUBLE]
 
 
-@pytest.mark.parametrize("exercise", [one for one in all_exercises().values() if one.demands and not one.title])
+@pytest.mark.parametrize("exercise", [one for one in all_exercises().values() if one.demands])
 def test_what_is_demanded_stands_in_the_task(exercise):
-    """In the chapter, under the exercise's heading. An exercise with a title is not yet converted."""
+    """In the chapter, under the exercise's heading."""
     (path,) = (Path(__file__).parents[2] / "chapters").glob(f"{int(exercise.id.split('.')[0]):02}_*.ipynb")
     cells = ["".join(cell["source"]) for cell in json.loads(path.read_text())["cells"]]
     (task,) = [cell for cell in cells if cell.startswith(f"### Exercise {exercise.id} ")]

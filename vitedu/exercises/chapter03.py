@@ -10,7 +10,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, exercise, on, rows
+from vitedu.exercises.exercise import Answer, Case, exercise, formulas, on
 
 
 def _normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -20,7 +20,7 @@ def _normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tenso
 # 3.1 -----------------------------------------------------------------------------------------------------------------
 
 
-@rows(1, 1, True)
+@formulas(1, 1, True)
 def _counts(D: int, h: int, bias: bool) -> dict[str, float]:
     d, weights, biases = D // h, 4 * D * D, 4 * D * bias
     return {
@@ -74,7 +74,7 @@ def _shift_cases() -> list[Case]:
     return on(*(((torch.arange(B * N).reshape(B, N) * 5 + 1) % 97, start) for B, N, start in sizes))
 
 
-@rows(torch.ones(1, 1), 1)
+@formulas(torch.ones(1, 1), 1)
 def _shifts(x: Tensor, start: int) -> dict[str, Tensor]:
     return {
         "one token too many: the last target is nobody's input, leave it out": F.pad(x, (1, 0), value=start),
@@ -122,7 +122,7 @@ def _multi_head_cases() -> list[Case]:
     return [_multi_head_case(2, 3, 5, 8, 2, gradient=True), *(_multi_head_case(*size) for size in sizes)]
 
 
-@rows(*torch.ones(3, 1, 1, 1), 1)
+@formulas(*torch.ones(3, 1, 1, 1), 1)
 def _mixtures(q: Tensor, k: Tensor, v: Tensor, h: int) -> dict[str, Tensor]:
     D, d = q.shape[-1], q.shape[-1] // h
     queries, keys, values = (rearrange(x, SPLIT, h=h) for x in (q, k, v))
@@ -203,7 +203,7 @@ def _bill(N: float, D: int) -> float:
     return 24 * N * D**2 + 4 * N**2 * D  # N = HW / P²
 
 
-@rows(1, 1, 1, 1)
+@formulas(1, 1, 1, 1)
 def _bills(H: int, W: int, P: int, D: int) -> dict[str, float]:
     N = (H // P) * (W // P)
     linear, attention = 24 * N * D**2, 4 * N**2 * D
@@ -395,7 +395,7 @@ def _not_mirrored(got: str | Tensor, expected: Tensor) -> str | None:
     return f"token {n} gives most of its weight to {where}, but less than {SURE}"
 
 
-@rows(2)
+@formulas(2)
 def _aims(N: int) -> dict[str, Any]:
     long, k, n = 100 * N**2, _circle(N, N), torch.arange(N)[:, None].float()  # (N, 2), (N, 1)
     closed, centred, beside = _circle(N, max(1, N - 1)), F.pad(n - (N - 1) / 2, (0, 1)), F.pad(n + 1, (0, 1), value=1.0)

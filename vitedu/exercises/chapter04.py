@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, exercise, image_traits, on, rows
+from vitedu.exercises.exercise import Answer, Case, exercise, formulas, image_traits, on
 
 Layer = Callable[[Tensor], Tensor]
 
@@ -27,7 +27,7 @@ def receptive_field(kernels: list[int], strides: list[int]) -> int:
     return 1 + sum((kernel - 1) * math.prod(strides[:n]) for n, kernel in enumerate(kernels))
 
 
-@rows([1], [1])
+@formulas([1], [1])
 def _fields(kernels: list[int], strides: list[int]) -> dict[str, int]:
     layers, total = range(len(kernels)), math.prod(strides)
     less = [kernel - 1 for kernel in kernels]
@@ -166,7 +166,7 @@ def equivariance_error(layer: Layer, images: Tensor, pixels: int, stride: int) -
     return ((layer(images.roll(pixels, dims=3)) - moved).norm() / features.norm()).item()
 
 
-@rows(torch.clone, torch.ones(1, 1, 1, 1), 1, 1)
+@formulas(torch.clone, torch.ones(1, 1, 1, 1), 1, 1)
 def _errors(layer: Layer, images: Tensor, pixels: int, stride: int) -> dict[str, float]:
     f, n = layer(images), pixels // stride
     right, d = layer(images.roll(pixels, 3)), layer(images.roll(pixels, 3)) - f.roll(n, 3)
@@ -274,7 +274,7 @@ def _gate_cases() -> list[Case]:
     return [_gate_case(2, 6, 3, 4, 5, gradient=True), *(_gate_case(*size) for size in sizes)]
 
 
-@rows(torch.ones(1, 1, 1, 1), *torch.ones(2, 1, 1))
+@formulas(torch.ones(1, 1, 1, 1), *torch.ones(2, 1, 1))
 def _gated(x: Tensor, w1: Tensor, w2: Tensor) -> dict[str, Tensor]:
     s = x.mean(dim=(2, 3))  # (B, C)
     down, up = s @ w1.T, F.relu(s @ w1.T) @ w2.T  # (B, R), (B, C)
@@ -346,7 +346,7 @@ def _box_cases() -> list[Case]:
     ]
 
 
-@rows(torch.ones(1, 4), torch.ones(1, 4))
+@formulas(torch.ones(1, 4), torch.ones(1, 4))
 def _ratios(a: Tensor, b: Tensor) -> dict[str, Tensor]:
     (low_a, high_a), (low_b, high_b) = _corners(a), _corners(b)
     sides = _sides(low_a, high_a, low_b, high_b)

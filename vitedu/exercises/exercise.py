@@ -85,7 +85,6 @@ class Exercise:
     difference: Callable[[Any, Any], str | None] = compare.tensors
     simplify: Callable[[Any, tuple], Any] = lambda returned, args: returned
     demands: tuple[str, ...] = ()
-    title: str = ""  # of a chapter that is not yet converted
 
     @property
     def parameters(self) -> list[str]:
@@ -146,9 +145,7 @@ def exercise(
 
 def chapter_exercises(chapter: int) -> dict[str, Exercise]:
     """The exercises of a chapter by id, in order; its module is imported when it is first asked for."""
-    module = importlib.import_module(f"vitedu.exercises.chapter{chapter:02}")
-    for id, made in getattr(module, "EXERCISES", {}).items():  # of a chapter that is not yet converted
-        _REGISTER.setdefault(id, replace(made, demands=DEMANDS))
+    importlib.import_module(f"vitedu.exercises.chapter{chapter:02}")
     ids = [id for id in _REGISTER if id.startswith(f"{chapter}.")]
     return {id: _REGISTER[id] for id in sorted(ids, key=lambda id: int(id.split(".")[1]))}
 
@@ -182,15 +179,6 @@ def refusing(when: Callable[..., Any], answer: Answer, error: type[Exception] = 
     return refuses_some
 
 
-def formulas(*example: Any) -> Callable[[Callable[..., dict[str, Any]]], dict[str, Answer]]:
-    """Turn a function from arguments, such as `example`, to {hint: what the slip gives} into a table of mistakes."""
-
-    def mistakes(table: Callable[..., dict[str, Any]]) -> dict[str, Answer]:
-        return {hint: lambda *args, hint=hint: table(*args)[hint] for hint in table(*example)}
-
-    return mistakes
-
-
 def distinct(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """The numbers 1, 2, 3, … in a random order, the same at every call: a number in the wrong place always shows."""
     count = torch.Size(shape).numel()
@@ -209,13 +197,13 @@ def image_traits(batch: int, channels: int, height: int, width: int) -> tuple[st
     return tuple(trait for trait, holds in flags.items() if holds)
 
 
-def rows(*sample: Any) -> Callable[[Callable[..., dict[str, Any]]], dict[str, Answer]]:
+def formulas(*sample: Any) -> Callable[[Callable[..., dict[str, Any]]], dict[str, Answer]]:
     """Makes mistakes of a function that returns all their results side by side, {hint: what the slip gives}.
 
     `sample` are arguments for which none of them fails; from its result the hints are read. Results are kept for the
     next mistake, which is tried on the same inputs.
 
-    >>> mistakes = rows(1, 1)(lambda N, D: {"D is squared": N * D**2, "D is missing": N})
+    >>> mistakes = formulas(1, 1)(lambda N, D: {"D is squared": N * D**2, "D is missing": N})
     >>> mistakes["D is squared"](4, 3)
     36
     """

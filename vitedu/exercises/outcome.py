@@ -123,7 +123,11 @@ def _deliberate(error: BaseException, answer: Answer) -> bool:
 
 
 def _contents(arg: Any) -> list:
-    """What an answer may not change: a tensor's numbers; a model's parameters and which of them are frozen."""
+    """What an answer may not change: a tensor's numbers and its flag; a model's parameters, and the mode of its layers.
+
+    The flag says whether a gradient is asked for; of a parameter it says whether it is frozen.
+    """
     if isinstance(arg, nn.Module):
-        return [[name, p.detach().clone(), str(p.requires_grad)] for name, p in arg.named_parameters()]
-    return [arg.detach().clone()] if isinstance(arg, Tensor) else []
+        modes = [str(layer.training) for layer in arg.modules()]
+        return [modes, *([name, *_contents(p)] for name, p in arg.named_parameters())]
+    return [arg.detach().clone(), str(arg.requires_grad)] if isinstance(arg, Tensor) else []
