@@ -124,6 +124,23 @@ def test_a_split_whose_parts_do_not_fit_is_refused(change, error, message):
         Split(**{**good, **change})
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("labels", "range_"), [([1, 2, 3], "from 1 to 3"), ([0, 1, -1], "from -1 to 1"), ([-100] * 3, "from -100 to -100")]
+)
+def test_labels_outside_the_classes_are_refused_in_every_split(split, labels, range_):
+    good = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.arange(3))
+    splits = {"train": good, "val": good, "test": good, split: Split(good.images, torch.tensor(labels))}
+    with pytest.raises(ValueError, match=f"labels of {split} run {range_}, and those of 3 classes from 0 to 2; count"):
+        Dataset("toy", "made here", ("a", "b", "c"), **splits, flip=False)
+
+
+def test_one_class_is_refused():
+    split = Split(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64))
+    with pytest.raises(ValueError, match="toy has 1 class, so there is nothing to tell apart"):
+        Dataset("toy", "made here", ("a",), split, split, split, flip=False)
+
+
 def test_splits_with_and_without_masks_cannot_be_joined():
     with pytest.raises(ValueError, match="masks or cues"):
         concatenate(make_split(), make_split(masks=torch.zeros(12, 4, 5, dtype=torch.bool)))

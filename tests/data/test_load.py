@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from PIL import Image
 
 from vitedu.data import NAMES, DatasetUnavailable, draw_shapes, load
 
@@ -46,3 +47,19 @@ def test_the_root_is_that_of_the_environment_and_a_missing_set_says_what_to_do(n
         load(name)
     for part in (name, "load('digits')", "load('shapes')", "VITEDU_DATA", str(tmp_path / "mine"), f"{name}.zip"):
         assert part in str(caught.value)
+
+
+def test_a_path_may_be_given_a_name_of_its_own(tmp_path, capsys):
+    for number, name in enumerate(f"{label}/{i}.png" for label in "ab" for i in range(3)):
+        (tmp_path / "p" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / "p" / name)
+    assert load(tmp_path / "p", name="pets").name == "pets"
+    assert capsys.readouterr().out.startswith("pets (folder p; no splits")
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "~nobody/pets", "a\0b", "loop", "loop/train"])
+def test_what_cannot_even_be_a_path_is_no_traceback_of_another_kind(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(ValueError, match=r"is neither a data set .* nor a folder or file here"):
+        load(name)

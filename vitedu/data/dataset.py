@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitedu.data.mapped import join, take
+
 VAL_SHARE, VAL_MOST = 0.1, 5_000  # a tenth of the published training images, and never more than 5,000
 CHUNK = 2**20  # pixels looked at together: a set may be larger than memory
 HASHED = 2**28  # bytes of a split up to which every image counts in the fingerprint
@@ -48,8 +50,8 @@ class Split:
         return self._map(lambda tensor: tensor.to(device))
 
     def subset(self, indices: Tensor) -> "Split":
-        """The images at `indices` (M,), in that order."""
-        return self._map(lambda tensor: tensor[indices])
+        """A copy of the images at `indices` (M,), in that order; of a set on the disk, on the disk."""
+        return self._map(lambda tensor: take(tensor, indices))
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Split":
         masks = None if self.masks is None else function(self.masks)
@@ -63,6 +65,7 @@ class Dataset:
 
     Choose on `val`; touch `test` once, at the end. `source` says where the bytes came from. `flip` says whether a
     left-right mirror image keeps its label, and `drawn` that the pictures were computed here, up to rounding.
+    ValueError where there are less than two classes, or labels outside 0 to K - 1.
     """
 
     name: str
@@ -73,6 +76,18 @@ class Dataset:
     test: Split
     flip: bool
     drawn: bool = False
+
+    def __post_init__(self) -> None:
+        classes = len(self.class_names)
+        if classes < 2:
+            raise ValueError(f"{self.name} has {classes} class, so there is nothing to tell apart; add a second one")
+        for name, split in (("train", self.train), ("val", self.val), ("test", self.test)):
+            least, most = (split.labels.min().item(), split.labels.max().item()) if len(split) else (0, 0)
+            if least < 0 or most >= classes:
+                raise ValueError(
+                    f"the labels of {name} run from {least} to {most}, and those of {classes} classes from 0 to "
+                    f"{classes - 1}; count classes from 0, leave out what has none, or name more classes"
+                )
 
     @cached_property
     def mean(self) -> Tensor:
@@ -144,7 +159,7 @@ def concatenate(first: Split, second: Split) -> Split:
         raise ValueError("one split has masks or cues that the other lacks; join splits of one data set")
     masks = None if first.masks is None else torch.cat([first.masks, second.masks])
     cues = {name: torch.cat([first.cues[name], second.cues[name]]) for name in first.cues}
-    return Split(torch.cat([first.images, second.images]), torch.cat([first.labels, second.labels]), masks, cues)
+    return Split(join(first.images, second.images), torch.cat([first.labels, second.labels]), masks, cues)
 
 
 def stratified_split(labels: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -184,9 +199,21 @@ def _shares(sizes: Tensor, count: int) -> Tensor:
     return shares.long()
 
 
+def held_out(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What to train on and what to choose on, as indices: a tenth is set aside, stratified, at most 5,000."""
+    count = max(len(labels.unique()), min(VAL_MOST, round(VAL_SHARE * len(labels))))
+    return stratified_split(labels, count)
+
+
 def hold_out(train: Split) -> tuple[Split, Split]:
-    """Training and validation splits from the published training images: a tenth of them, stratified, at most 5,000."""
-    classes = len(train.labels.unique())
-    count = max(classes, min(VAL_MOST, round(VAL_SHARE * len(train))))
-    kept, aside = stratified_split(train.labels, count)
+    """Training and validation splits from the published training images, by `held_out`."""
+    kept, aside = held_out(train.labels)
     return train.subset(kept), train.subset(aside)
+
+
+def divided(labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Images without splits, as indices to train on, to choose on and to test on: 80, 10 and 10 %, stratified."""
+    count = max(len(labels.unique()), round(VAL_SHARE * len(labels)))
+    rest, test = stratified_split(labels, count)
+    train, val = stratified_split(labels[rest], count)
+    return rest[train], rest[val], test

@@ -7,7 +7,6 @@ place and knows no deadline; this one is for classrooms, notebooks and firewalls
 import hashlib
 import os
 import queue
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -17,8 +16,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 
-from tqdm import tqdm
-
+from vitedu.data.bar import progress_bar
 from vitedu.data.paths import locked
 from vitedu.files import whole_file
 
@@ -148,9 +146,8 @@ def _open(url: str) -> HTTPResponse:
 
 def _chunks(response: HTTPResponse, title: str, expected: int) -> Iterator[bytes]:
     """The body piece by piece, with a progress bar in a terminal or a notebook, and none in a log file."""
-    in_notebook = "IPython" in sys.modules and sys.modules["IPython"].get_ipython() is not None
-    hidden, total = not (in_notebook or sys.stderr.isatty()), expected if expected > 0 else None
-    with tqdm(desc=title, total=total, unit="B", unit_scale=True, leave=False, disable=hidden) as bar:
+    total = expected if expected > 0 else None
+    with progress_bar(desc=title, total=total, unit="B", unit_scale=True) as bar:
         while True:
             try:
                 chunk = response.read(1 << 18)

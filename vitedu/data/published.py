@@ -36,10 +36,10 @@ class PublishedSet:
     shape: tuple[int, int, int] | None  # (C, H, W), or None where image_size decides
     classes: int
     files: Callable[[Size | None], list[Remote]]
-    read: Callable[[Path, list[Remote], Size | None], Dataset]
+    read: Callable[[Path, list[Remote], Size | None, bool], Dataset]
 
 
-def load_named(name: str, root: Path, image_size: Size | None = None) -> Dataset:
+def load_named(name: str, /, root: Path, image_size: Size | None = None, quiet: bool = False) -> Dataset:
     """Load a published set from `root`: its own files if they are whole, else `<root>/<name>.zip`, else by downloading.
 
     The publishers give training and test images; the validation split is a fixed, stratified tenth of the training
@@ -57,15 +57,15 @@ def load_named(name: str, root: Path, image_size: Size | None = None) -> Dataset
         raise ValueError(f"{name} has images of {published.shape[1:]}, not {image_size}; leave it out, resize later")
     files, copy = published.files(image_size), root / f"{name}.zip"
     if copy.exists() and not all(remote.is_whole(root) for remote in files):
-        return _load_copy(name, copy, image_size)
+        return _load_copy(name, copy, image_size, quiet)
     fetch(name, files, root)
-    return replace(published.read(root, files, image_size), name=name)
+    return replace(published.read(root, files, image_size, quiet), name=name)
 
 
-def _load_copy(name: str, copy: Path, image_size: Size | None) -> Dataset:
+def _load_copy(name: str, copy: Path, image_size: Size | None, quiet: bool) -> Dataset:
     shape, classes = PUBLISHED[name].shape, PUBLISHED[name].classes
     try:
-        dataset = load_folder(copy, image_size, channels=shape[0] if shape else 3, name=name)
+        dataset = load_folder(copy, image_size, channels=shape[0] if shape else 3, name=name, quiet=quiet)
     except ValueError as error:
         raise DatasetUnavailable(f"the offline copy of {name} cannot be used: {error}") from error
     found = len(dataset.class_names), tuple(dataset.train.images.shape[1:])
@@ -99,7 +99,7 @@ def _fashion_files(_: Size | None) -> list[Remote]:
     return [Remote(f"FashionMNIST/raw/{name}", md5, mirrors) for name, md5 in FashionMNIST.resources]
 
 
-def _read_fashion(root: Path, files: list[Remote], _: Size | None) -> Dataset:
+def _read_fashion(root: Path, files: list[Remote], *_: object) -> Dataset:
     # torchvision unpacks next to the .gz files, which a read-only root does not allow.
     images, labels, test_images, test_labels = (read_idx(root / remote.path) for remote in files)
     names = tuple(_readable_names("fashion-mnist").values())
@@ -131,7 +131,7 @@ def _cifar_class(name: str):
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
 
 
-def _read_cifar(name: str, root: Path, files: list[Remote], _: Size | None) -> Dataset:
+def _read_cifar(name: str, root: Path, files: list[Remote], *_: object) -> Dataset:
     published = _cifar_class(name)
     with tarfile.open(root / files[0].path) as archive:
         members = {PurePosixPath(m.name).name: archive.extractfile(m).read() for m in archive if m.isfile()}
@@ -161,8 +161,8 @@ def _imagenette_files(image_size: Size | None) -> list[Remote]:
     return [Remote(archive, md5, (base,))]
 
 
-def _read_imagenette(root: Path, files: list[Remote], image_size: Size | None) -> Dataset:
-    dataset = load_folder(root / files[0].path, image_size)
+def _read_imagenette(root: Path, files: list[Remote], image_size: Size | None, quiet: bool) -> Dataset:
+    dataset = load_folder(root / files[0].path, image_size, quiet=quiet)
     readable = _readable_names("imagenette")
     names = tuple(readable[wordnet_id] for wordnet_id in dataset.class_names)
     return replace(dataset, source=f"the publisher's {files[0].path}, checksum verified", class_names=names)
