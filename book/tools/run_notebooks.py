@@ -23,11 +23,11 @@ from nbval.plugin import coalesce_streams
 from PIL import Image
 
 from book.tools.run_times import FILE, describe_run, write_run
+from book.tools.site.chapters import notebooks
 from book.tools.usage import Meter
 from vitedu.device import describe_device, pick_device
 from vitedu.files import write_whole
 
-CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -83,7 +83,7 @@ def with_palette(png: str) -> str:
 
 
 def execute(notebook: NotebookNode, folder: Path) -> Meter:
-    """Run all cells in a fresh kernel of this interpreter, in `folder`; returns what it used. nbclient's errors pass."""
+    """Run all cells in a fresh kernel of this interpreter, in `folder`: what it used. nbclient's errors pass."""
     meters = []
     client = NotebookClient(
         notebook,
@@ -126,13 +126,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapter", nargs="*", help="how a file name starts, for example 05; default: every chapter")
     parser.add_argument("--normalise-only", action="store_true", help="do not run, only put the metadata in order")
     options = parser.parse_args(arguments)
-    found = sorted(CHAPTERS.glob("*.ipynb"))
-    chosen = [path for path in found if not options.chapter or path.name.startswith(tuple(options.chapter))]
-    if not chosen:
-        names = ", ".join(path.stem for path in found) or "none"
-        print(f"no chapter starts with {' or '.join(options.chapter)!r}; there are: {names}", file=sys.stderr)
-        return 2
-    results = [process(path, run=not options.normalise_only, record=FILE) for path in chosen]
+    run = not options.normalise_only
+    results = [process(path, run, record=FILE) for path in notebooks(options.chapter)]
     return 0 if all(results) else 1
 
 

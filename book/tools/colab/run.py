@@ -46,8 +46,8 @@ from book.tools.colab.machine import (
     oldest_packages,
     packages_below,
 )
+from book.tools.site.chapters import notebooks
 
-CHAPTERS = ROOT / "chapters"
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
 LONGEST_SECOND_RUN = 1.0  # seconds
 FAILURES = (CellExecutionError, CellTimeoutError, DeadKernelError)
@@ -187,10 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("chapter", nargs="*", help="how a file name starts, for example 05; default: every chapter")
     parser.add_argument("--torch", choices=("oldest", "newest", "both"), default="both", help="default: both")
     options = parser.parse_args(arguments)
-    chapters = [path for path in sorted(CHAPTERS.glob("*.ipynb")) if path.name.startswith(tuple(options.chapter) or "")]
-    if not chapters:
-        print(f"no chapter starts with {' or '.join(options.chapter)!r}; look into chapters/", file=sys.stderr)
-        return 2
+    chapters = notebooks(options.chapter)
     ages = ("oldest", "newest") if options.torch == "both" else (options.torch,)
     with tempfile.TemporaryDirectory() as repository:
         source = snapshot(Path(repository))

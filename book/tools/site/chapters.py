@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,6 +127,17 @@ def unused_slug(title: str, used: set[str]) -> str:
     return slug
 
 
+def notebooks(starts: Sequence[str] = ()) -> list[Path]:
+    """In reading order, those whose file names start with one of these. SystemExit that lists all where none does."""
+    found = sorted(FOLDER.glob("*.ipynb"))
+    chosen = [path for path in found if not starts or path.name.startswith(tuple(starts))]
+    if found and not chosen:
+        raise SystemExit(
+            f"no chapter starts with {' or '.join(starts)!r}; there are: {', '.join(p.stem for p in found)}"
+        )
+    return chosen
+
+
 def all_chapters() -> list[Chapter]:
     """In reading order."""
-    return [Chapter(path) for path in sorted(FOLDER.glob("*.ipynb"))]
+    return [Chapter(path) for path in notebooks()]
