@@ -29,6 +29,9 @@ from vitedu.device import describe_device, pick_device
 from vitedu.files import write_whole
 
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
+# What runs notebooks again and compares them, as `make test` does, in the folder above `chapters`.
+RERUN = [sys.executable, "-m", "pytest", "-p", "tests.notebook_budget", "--nbval", "--nbval-current-env"]
+RERUN += ["--nbval-cell-timeout=600"]
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"name": "python", "pygments_lexer": "ipython3"}
