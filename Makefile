@@ -5,7 +5,9 @@ PORT ?= 8000
 TORCH ?= both
 # Two threads: what the budgets and recorded times refer to, and what keeps results alike from machine to machine.
 OMP_NUM_THREADS ?= 2
-export OMP_NUM_THREADS PYTHON
+# Threads that wait for each other sleep. Where they spin, a busy machine makes a small training ten times as long.
+OMP_WAIT_POLICY ?= passive
+export OMP_NUM_THREADS OMP_WAIT_POLICY PYTHON
 
 VENV := .venv
 READY := $(VENV)/.ready
@@ -13,12 +15,13 @@ RUN := $(VENV)/bin/python
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test notebooks results bench colab publish clean
+.PHONY: help book serve test offline notebooks results bench colab publish clean
 
 help:
 	@echo "make book                build the site; prints the path of the page to open"
 	@echo "make serve [PORT=8000]   build it and serve it on 127.0.0.1"
 	@echo "make test                check the code, run all tests, re-run every chapter"
+	@echo "make offline             run the chapters that can use a downloadable set without any data and network"
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
 	@echo "make results [NAME=... [ROW=... SEEDS=1] [DEVICE=cuda] [SMOKE=1]]  list the scripts behind the recorded results,"
 	@echo "                         run one, repeat one row of its table, or see within seconds whether it runs"
@@ -38,6 +41,7 @@ book: $(READY)
 	@mkdir -p _build
 	@$(VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
 		rm -rf _build/.doctrees; echo "The book was not built; the warnings above say why." >&2; exit 1; }
+	@test -f $(SITE)/index.html || { echo "jupyter-book made no index.html; delete .venv, run it again" >&2; exit 1; }
 	@cp -R book/_static/. $(SITE)/_static/  # Sphinx copies a changed style only when it also writes a page
 	@echo "Done. Open $(CURDIR)/$(SITE)/index.html"
 
@@ -51,6 +55,10 @@ test: $(READY)
 	@echo "Running the tests and every chapter"
 	@echo "Data sets: $${VITEDU_DATA:-~/.cache/vitedu, for VITEDU_DATA is not set}; what needs others is skipped and listed"
 	@$(RUN) -m pytest -p tests.notebook_budget --nbval --nbval-current-env --nbval-cell-timeout=600 tests vitedu chapters
+
+offline: $(READY)
+	@echo "Running the chapters that can use a downloadable set, without any data and without the network"
+	@$(RUN) -m book.tools.offline
 
 notebooks: $(READY)
 	@echo "Running the chapters in place"

@@ -1,8 +1,11 @@
 """Fixtures shared by the tests: data and a model that train in a fraction of a second, and the built site."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in the chapters' setup cell, before torch is imported
 
 import pytest
 import torch

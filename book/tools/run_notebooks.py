@@ -22,13 +22,16 @@ from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams
 from PIL import Image
 
-from book.tools.peak import peak_mib
 from book.tools.run_times import FILE, describe_run, write_run
 from book.tools.site.chapters import notebooks
+from book.tools.usage import Meter
 from vitedu.device import describe_device, pick_device
 from vitedu.files import write_whole
 
 CELL_TIMEOUT = 900  # seconds; a chapter's own budget is far below
+# What runs notebooks again and compares them, as `make test` does, in the folder above `chapters`.
+RERUN = [sys.executable, "-m", "pytest", "-p", "tests.notebook_budget", "--nbval", "--nbval-current-env"]
+RERUN += ["--nbval-cell-timeout=600"]
 
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 LANGUAGE_INFO = {"name": "python", "pygments_lexer": "ipython3"}
@@ -82,17 +85,9 @@ def with_palette(png: str) -> str:
     return base64.b64encode(small.getvalue()).decode()
 
 
-def execute(notebook: NotebookNode, folder: Path) -> float:
-    """Run all cells in a fresh kernel of this interpreter, working in `folder`, and return the kernel's peak in MiB.
-
-    nbclient's errors pass through.
-    """
-    peak = 0.0
-
-    def note_peak(**_: object) -> None:
-        nonlocal peak
-        peak = max(peak, peak_mib(client.km.provisioner.pid))
-
+def execute(notebook: NotebookNode, folder: Path) -> Meter:
+    """Run all cells in a fresh kernel of this interpreter, in `folder`: what it used. nbclient's errors pass."""
+    meters = []
     client = NotebookClient(
         notebook,
         timeout=CELL_TIMEOUT,
@@ -100,30 +95,32 @@ def execute(notebook: NotebookNode, folder: Path) -> float:
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
         extra_arguments=["--IPKernelApp.log_level=40"],  # errors only
-        on_cell_executed=note_peak,
+        on_notebook_start=lambda **_: meters.append(Meter(client.km.provisioner.pid)),
+        on_cell_executed=lambda **_: meters[0].read(),
     )
     client.execute()
-    return peak
+    return meters[0]
 
 
 def process(path: Path, run: bool, record: Path | None = None) -> bool:
     """Run (if `run`) and normalise one notebook, note in `record` what it used, print one line. False if it failed."""
     notebook = nbformat.read(path, as_version=4)
-    start, seconds, peak = time.perf_counter(), 0.0, 0.0
+    start, wall, used, took = time.perf_counter(), 0.0, None, ""
     try:
         if run:
-            peak = execute(notebook, path.parent)
-            seconds = time.perf_counter() - start
+            used = execute(notebook, path.parent)
+            wall = time.perf_counter() - start
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(f"{path.name}: FAILED, left as it was\n{error}", file=sys.stderr, flush=True)
         return False
     write_whole(path, (nbformat.writes(normalise(notebook)) + "\n").encode())
-    if run and record:
-        write_run(path.stem, describe_run(notebook, seconds, peak, describe_device(pick_device())), record)
-    budget = notebook.metadata.get("vitedu", {}).get("budget", {}).get("seconds")
-    limit = f" of {budget} s" if budget else ""
-    took = f"ran in {seconds:.0f} s{limit}, peak {peak:.0f} MiB, normalised" if run else "normalised"
-    print(f"{path.name}: {took}", flush=True)
+    if used:
+        budget = notebook.metadata.get("vitedu", {}).get("budget", {}).get("seconds")
+        limit = f" of {budget}" if budget else ""
+        took = f"{used.seconds:.0f}{limit} s of the processor in {wall:.0f} s, peak {used.mib:.0f} MiB, "
+        if record:
+            write_run(path.stem, describe_run(notebook, wall, used, describe_device(pick_device())), record)
+    print(f"{path.name}: {took}normalised", flush=True)
     return True
 
 

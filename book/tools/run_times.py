@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from book.tools.usage import Meter
 from vitedu.files import write_whole
 
 FILE = Path(__file__).resolve().parents[1] / "run_times.json"
@@ -24,7 +25,8 @@ class Run:
     """One run of one chapter, from top to bottom."""
 
     seconds: float  # wall-clock: the start of the kernel and all cells
-    mib: float  # the most memory the kernel held
+    processor_seconds: float  # of the kernel and its children
+    mib: float  # the most anonymous memory the kernel held
     date: str
     processor: str
     cores: int
@@ -40,14 +42,15 @@ def fingerprint(notebook: Mapping) -> str:
     return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def describe_run(notebook: Mapping, seconds: float, mib: float, device: str) -> Run:
+def describe_run(notebook: Mapping, seconds: float, used: Meter, device: str) -> Run:
     """A run that has just ended on this machine."""
     from vitedu.device import processor  # it brings torch, which a build of the site can do without
 
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     return Run(
         seconds=round(seconds, 1),
-        mib=round(mib),
+        processor_seconds=round(used.seconds, 1),
+        mib=round(used.mib),
         date=date.today().isoformat(),
         processor=processor(),
         cores=os.cpu_count() or 1,

@@ -241,7 +241,7 @@ def test_index_links_every_exercise(site, pages):
 def test_table_of_run_times_has_a_row_for_every_chapter(site, pages):
     rows = pages[site / "book" / "how_tested.html"].select("#time-and-memory-of-the-chapters table tbody tr")
     assert [row.find("a").text.partition(" · ")[0] for row in rows] == [str(int(path.name[:2])) for path in CHAPTERS]
-    assert all(len(row.find_all("td")) == 6 for row in rows)
+    assert all(len(row.find_all("td")) == 7 for row in rows)
 
 
 def test_changelog_is_that_of_the_repository(site, pages):

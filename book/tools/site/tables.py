@@ -38,21 +38,22 @@ def exercise_lines(chapters: Iterable[Chapter]) -> Iterator[str]:
 
 def run_time_lines(chapters: Iterable[Chapter], runs: dict[str, Run]) -> Iterator[str]:
     """A Markdown table, and under it on which machines and with which versions the runs were made."""
-    yield "| chapter | time (s) | budget (s) | peak memory (MiB) | budget (MiB) | run on |"
-    yield "| --- | ---: | ---: | ---: | ---: | --- |"
+    yield "| chapter | wall-clock (s) | processor time (s) | budget (s) | peak memory (MiB) | budget (MiB) | run on |"
+    yield "| --- | ---: | ---: | ---: | ---: | ---: | --- |"
     machines: dict[str, list[int]] = {}
     for chapter in chapters:
         budget = chapter.notebook["metadata"]["vitedu"]["budget"]
         run = runs.get(chapter.path.stem)
         if run is None:
-            used = ("–", "–", "not timed yet")
+            used = ("–", "–", "–", "not timed yet")
         elif run.code != fingerprint(chapter.notebook):
-            used = ("–", "–", f"its code has changed since {run.date}")
+            used = ("–", "–", "–", f"its code has changed since {run.date}")
         else:
-            used = (f"{run.seconds:.0f}", f"{run.mib:.0f}", run.date)
+            used = (f"{run.seconds:.0f}", f"{run.processor_seconds:.0f}", f"{run.mib:.0f}", run.date)
             machines.setdefault(machine(run), []).append(chapter.number)
         link = f"[{chapter.number} · {chapter.title}]({chapter.link})"
-        yield f"| {link} | {used[0]} | {budget['seconds']} | {used[1]} | {budget['memory_mib']} | {used[2]} |"
+        wall, processor, memory, on = used
+        yield f"| {link} | {wall} | {processor} | {budget['seconds']} | {memory} | {budget['memory_mib']} | {on} |"
     yield ""
     for description, numbers in machines.items():
         which = "Chapter" if len(numbers) == 1 else "Chapters"
