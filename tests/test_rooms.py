@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "data": {"initialise", "patch", "files"},
     "models": {*SPINE, "capture"},
     "cost": {"patch", "vit"},
-    "inspection": {*SPINE, "capture", "plot", "models"},
+    "inspection": {*SPINE, "capture", "files", "plot", "models"},
     "train": {*SPINE, "capture", "cost", "data", "device", "files", "models"},
     "pretrained": {*SPINE, "data", "files", "models"},
 }
