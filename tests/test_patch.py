@@ -148,7 +148,7 @@ PIXELS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
         (3, PIXELS.double(), "hold torch.float64, the model computes in torch.float32; pass images.to(torch.float32)",
          lambda x: x.to(torch.float32)),
         (3, PIXELS.bfloat16(), "pass images.to(torch.float32)", lambda x: x.to(torch.float32)),
-        (3, PIXELS.byte(), "hold torch.uint8, the model computes in torch.float32; pass vitedu.data.normalise(images, mean",
+        (3, PIXELS.byte(), "torch.uint8, the model computes in torch.float32; pass vitedu.data.normalise(images, mean",
          lambda x: normalise(x, torch.zeros(3), torch.ones(3))),
         (3, PIXELS.long(), "pass vitedu.data.normalise(images, mean, std)", None),
         (3, PIXELS.numpy(), "images are a ndarray, expected a tensor (B, C, H, W); torch.as_tensor", torch.as_tensor),

@@ -57,8 +57,8 @@ def check_images(images: Tensor, channels: int | None = None, weight: object = N
         return
     shape = tuple(images.shape)
     if len(shape) != 4 or channels not in (None, shape[1]):
-        remedy = {3: f"images[{':, ' * (channels == 1)}None]", 4: "what has that many, or set in_channels"}
-        remedy = remedy.get(len(shape), "four axes")
+        remedies = {3: f"images[{':, ' * (channels == 1)}None]", 4: "what has that many, or set in_channels"}
+        remedy = remedies.get(len(shape), "four axes")
         if len(shape) in (3, 4) and shape[-1] == channels != shape[-3]:
             remedy = "images.movedim(-1, -3)" + "[None]" * (4 - len(shape))
         raise ValueError(f"images have shape {shape}, expected (B, {channels or 'C'}, H, W); pass {remedy}")
