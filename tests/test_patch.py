@@ -5,8 +5,13 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
+from vitedu.data import normalise
+from vitedu.models.cnn import CNNConfig, ResNet
+from vitedu.models.hybrid import HybridViT
 from vitedu.patch import PatchEmbed, pair, patch_grid, patchify, unpatchify
+from vitedu.vit import ViT, ViTConfig
 
 CASES = [  # B, C, (H, W), patch size
     (2, 3, (8, 8), 4),
@@ -129,10 +134,58 @@ def test_a_side_that_does_not_divide_is_named_with_the_two_that_do(image_size, p
             call()
 
 
-@pytest.mark.parametrize("shape", [(3, 8, 8), (8, 8), (1, 1, 3, 8, 8)])
-def test_images_without_a_batch_axis_are_refused(shape):
-    with pytest.raises(ValueError, match=re.escape(f"images have {len(shape)} axes, expected 4 (B, C, H, W); add a")):
-        patchify(torch.zeros(shape), 4)
+PIXELS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("channels", "wrong", "remedy", "mend"),
+    [
+        (3, PIXELS[0], "images have shape (3, 8, 8), expected (B, 3, H, W); pass images[None]", lambda x: x[None]),
+        (1, PIXELS[:, 0], "shape (2, 8, 8), expected (B, 1, H, W); pass images[:, None]", lambda x: x[:, None]),
+        (3, PIXELS.movedim(1, 3), "(2, 8, 8, 3), expected (B, 3, H, W); pass images.movedim(-1, -3)",
+         lambda x: x.movedim(-1, -3)),
+        (3, PIXELS[0].movedim(0, 2), "pass images.movedim(-1, -3)[None]", lambda x: x.movedim(-1, -3)[None]),
+        (3, PIXELS.double(), "hold torch.float64, the model computes in torch.float32; pass images.to(torch.float32)",
+         lambda x: x.to(torch.float32)),
+        (3, PIXELS.bfloat16(), "pass images.to(torch.float32)", lambda x: x.to(torch.float32)),
+        (3, PIXELS.byte(), "torch.uint8, the model computes in torch.float32; pass vitedu.data.normalise(images, mean",
+         lambda x: normalise(x, torch.zeros(3), torch.ones(3))),
+        (3, PIXELS.long(), "pass vitedu.data.normalise(images, mean, std)", None),
+        (3, PIXELS.numpy(), "images are a ndarray, expected a tensor (B, C, H, W); torch.as_tensor", torch.as_tensor),
+        (3, Image.new("RGB", (8, 8)), "images are a Image, expected a tensor (B, C, H, W); ", None),
+        (3, PIXELS[None], "(1, 2, 3, 8, 8), expected (B, 3, H, W); pass four axes", None),
+        (3, PIXELS[0, 0], "(8, 8), expected (B, 3, H, W); pass four axes", None),
+        (1, PIXELS, "(2, 3, 8, 8), expected (B, 1, H, W); pass what has that many, or set in_channels", None),
+    ],
+)  # fmt: skip
+def test_what_is_no_batch_of_floats_is_refused_in_one_sentence_whose_remedy_works(channels, wrong, remedy, mend):
+    """At the door of every model, here and of those that begin with a CNN; `mend` does what the sentence says."""
+    sizes = {"image_size": 8, "patch_size": 4, "in_channels": channels, "dim": 8, "depth": 1, "num_heads": 2}
+    stem = CNNConfig(in_channels=channels, widths=(4, 8), depths=(1, 1))
+    vit = ViT(ViTConfig(**sizes))
+    for model in (vit, vit.patch_embed, HybridViT(ViTConfig(**sizes), stem), ResNet(stem)):
+        with pytest.raises((TypeError, ValueError), match=re.escape(remedy)) as caught:
+            model(wrong)
+        assert "\n" not in str(caught.value)
+        assert mend is None or len(model(mend(wrong)))
+
+
+@pytest.mark.parametrize(("wrong", "error"), [(PIXELS[0], ValueError), (PIXELS.numpy(), TypeError)])
+def test_patches_are_cut_from_tensors_of_four_axes(wrong, error):
+    with pytest.raises(error, match=re.escape("expected")):
+        patchify(wrong, 4)
+
+
+def test_a_model_whose_door_is_checked_can_be_exported_compiled_traced_and_run_under_autocast():
+    model = ViT(ViTConfig(image_size=8, patch_size=4, dim=8, depth=1, num_heads=2, num_classes=3)).eval()
+    exported = torch.export.export(model, (PIXELS,), dynamic_shapes=({0: torch.export.Dim("B", min=1, max=64)},))
+    traced = torch.jit.trace(model, PIXELS)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    for images in (PIXELS, PIXELS[:1], torch.cat([PIXELS] * 3)):
+        for other in (exported.module(), traced, compiled):
+            torch.testing.assert_close(other(images), model(images))
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(model(PIXELS.bfloat16()).float(), model(PIXELS).float(), atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize(
@@ -146,8 +199,3 @@ def test_images_without_a_batch_axis_are_refused(shape):
 def test_tokens_that_do_not_fit_the_image_are_refused(shape, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         unpatchify(torch.zeros(shape), 4, (8, 12))
-
-
-def test_the_wrong_number_of_channels_is_named():
-    with pytest.raises(ValueError, match="images have 1 channels, expected 3; set in_channels"):
-        PatchEmbed(4, 3, 8)(torch.zeros(1, 1, 8, 8))

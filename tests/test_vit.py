@@ -245,8 +245,8 @@ def test_numbers_that_do_not_fit_together_are_refused(changes, message):
     [
         ((1, 3, 8, 12), "images are 8×12, the model was built for 8×8; resize, or build a model of that image_size"),
         ((1, 3, 16, 16), "images are 16×16, the model was built for 8×8"),
-        ((1, 1, 8, 8), "images have 1 channels, expected 3"),
-        ((3, 8, 8), "images have 3 axes, expected 4 (B, C, H, W); add a batch axis"),
+        ((1, 1, 8, 8), "images have shape (1, 1, 8, 8), expected (B, 3, H, W); pass what has that many"),
+        ((1, 8, 8, 3), "images have shape (1, 8, 8, 3), expected (B, 3, H, W); pass images.movedim(-1, -3)"),
     ],
 )
 def test_images_the_model_was_not_built_for_are_refused(shape, message):

@@ -3,6 +3,7 @@
 Dosovitskiy et al., "An Image Is Worth 16x16 Words", 2020, section 3.1, arXiv:2010.11929.
 """
 
+import torch
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -47,27 +48,40 @@ def fitting_patch_side(image_side: int) -> int:
     return min(divisors, key=lambda side: abs(image_side / side - 8))
 
 
+def check_images(images: Tensor, channels: int | None = None, weight: object = None) -> None:
+    """TypeError or ValueError, with the remedy, for what is no batch (B, C, H, W) of numbers such as the weight's."""
+    if not isinstance(images, Tensor):
+        remedy = "torch.as_tensor takes an array, torchvision's pil_to_tensor a picture"
+        raise TypeError(f"images are a {type(images).__name__}, expected a tensor (B, C, H, W); {remedy}")
+    if torch.jit.is_tracing():  # sizes are tensors then
+        return
+    shape = tuple(images.shape)
+    if len(shape) != 4 or channels not in (None, shape[1]):
+        remedies = {3: f"images[{':, ' * (channels == 1)}None]", 4: "what has that many, or set in_channels"}
+        remedy = remedies.get(len(shape), "four axes")
+        if len(shape) in (3, 4) and shape[-1] == channels != shape[-3]:
+            remedy = "images.movedim(-1, -3)" + "[None]" * (4 - len(shape))
+        raise ValueError(f"images have shape {shape}, expected (B, {channels or 'C'}, H, W); pass {remedy}")
+    if isinstance(weight, Tensor) and images.dtype != weight.dtype:
+        floats = images.is_floating_point()
+        if not (floats and torch.is_autocast_enabled(images.device.type)):
+            remedy = f"images.to({weight.dtype})" if floats else "vitedu.data.normalise(images, mean, std)"
+            raise TypeError(f"images hold {images.dtype}, the model computes in {weight.dtype}; pass {remedy}")
+
+
 def patchify(images: Tensor, patch_size: Size) -> Tensor:
-    """Cut images into non-overlapping patches in raster order (left to right, then down) and flatten each.
+    """Cut images (B, C, H, W) into patches in raster order (left to right, then down), and flatten each.
 
-    Args:
-        images: (B, C, H, W).
-        patch_size: side P, or (height, width) of a patch.
+    Returns (B, N, C·P·P) with N = (H / P)(W / P). Inside a token the order is channel, row, column, as in
+    `torch.nn.functional.unfold` and in a convolution's weights. TypeError or ValueError if `images` is no tensor of
+    four axes, or a side is not divisible by the patch side, P or (height, width).
 
-    Returns:
-        (B, N, C·P·P) with N = (H / P)(W / P). Inside a token the order is channel, row, column, as in
-        `torch.nn.functional.unfold` and in a convolution's weights.
-
-    Raises:
-        ValueError: `images` is not four-dimensional, or a side is not divisible by the patch side.
-
-    >>> import torch
     >>> patchify(torch.zeros(2, 3, 32, 48), 8).shape  # 4 · 6 patches of 3 · 8 · 8 numbers
     torch.Size([2, 24, 192])
     """
-    if images.ndim != 4:
-        raise ValueError(f"images have {images.ndim} axes, expected 4 (B, C, H, W); add a batch axis with images[None]")
-    patch_grid(tuple(images.shape[-2:]), patch_size)
+    check_images(images)
+    if not torch.jit.is_tracing():
+        patch_grid(tuple(images.shape[-2:]), patch_size)
     ph, pw = pair(patch_size)
     return rearrange(images, "b c (gh ph) (gw pw) -> b (gh gw) (c ph pw)", ph=ph, pw=pw)  # (B, N, C·P·P)
 
@@ -75,25 +89,19 @@ def patchify(images: Tensor, patch_size: Size) -> Tensor:
 def unpatchify(tokens: Tensor, patch_size: Size, image_size: Size) -> Tensor:
     """The inverse of `patchify`: (B, N, C·P·P) -> (B, C, H, W).
 
-    The number of tokens alone does not tell a 2×8 grid from a 4×4 one, so the image size has to be given.
+    The number of tokens alone does not tell a 2×8 grid from a 4×4 one, so the image size has to be given. ValueError
+    if N or the token width does not fit the two sizes.
 
-    Raises:
-        ValueError: N or the token width does not fit `image_size` and `patch_size`.
-
-    >>> import torch
     >>> images = torch.rand(2, 3, 32, 48)
     >>> torch.equal(unpatchify(patchify(images, 8), 8, (32, 48)), images)
     True
     """
     (gh, gw), (ph, pw) = patch_grid(image_size, patch_size), pair(patch_size)
-    if tokens.ndim != 3 or tokens.shape[1] != gh * gw:
-        raise ValueError(
-            f"tokens have shape {tuple(tokens.shape)}, expected (B, {gh * gw}, C·{ph * pw}); one per patch"
-        )
-    if tokens.shape[2] % (ph * pw):
-        raise ValueError(
-            f"token width {tokens.shape[2]} is not divisible by {ph}·{pw} = {ph * pw}; check the patch side"
-        )
+    N, area = gh * gw, ph * pw
+    if tokens.ndim != 3 or tokens.shape[1] != N:
+        raise ValueError(f"tokens have shape {tuple(tokens.shape)}, expected (B, {N}, C·{area}); one per patch")
+    if tokens.shape[2] % area:
+        raise ValueError(f"token width {tokens.shape[2]} is not divisible by {ph}·{pw} = {area}; check the patch side")
     return rearrange(tokens, "b (gh gw) (c ph pw) -> b c (gh ph) (gw pw)", gh=gh, ph=ph, pw=pw)  # (B, C, H, W)
 
 
@@ -116,8 +124,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Linear(in_channels * self.patch_size[0] * self.patch_size[1], dim, bias=bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, N, D). ValueError if C is not the layer's, or a side is not divisible by P."""
-        if images.ndim == 4 and images.shape[1] != self.in_channels:
-            raise ValueError(f"images have {images.shape[1]} channels, expected {self.in_channels}; set in_channels")
+        """(B, C, H, W) -> (B, N, D). TypeError or ValueError for what is none, or for a side not divisible by P."""
+        check_images(images, self.in_channels, self.proj.weight)
         tokens = patchify(images, self.patch_size)  # (B, N, C·P·P)
         return self.proj(tokens)  # (B, N, D)      ViT Eq. 1: x_p E

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vitedu.block import BlockOptions, Encoder, Stack
 from vitedu.initialise import SCHEMES, at_least, count, initialise, one_of
-from vitedu.patch import PatchEmbed, Size, fitting_patch_side, pair, patch_grid
+from vitedu.patch import PatchEmbed, Size, check_images, fitting_patch_side, pair, patch_grid
 from vitedu.position import KINDS, PositionEmbedding
 
 POOLS = ("cls", "mean")
@@ -123,7 +123,8 @@ class ViT(nn.Module):
         return self.encoder(tokens)
 
     def _check_size(self, images: Tensor) -> None:
-        if images.ndim == 4 and tuple(images.shape[-2:]) != pair(self.config.image_size):
+        check_images(images, self.config.in_channels)
+        if not torch.jit.is_tracing() and tuple(images.shape[-2:]) != pair(self.config.image_size):
             height, width = pair(self.config.image_size)
             raise ValueError(
                 f"images are {images.shape[-2]}×{images.shape[-1]}, the model was built for {height}×{width}; resize, "

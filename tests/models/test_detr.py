@@ -111,10 +111,9 @@ def test_asking_for_weights_leaves_no_trace(model):
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 48, 32), (3, 32, 48)])
-def test_images_of_another_size_are_refused(model, shape):
-    with pytest.raises(ValueError, match=re.escape(f"images are {shape}, expected (B, 3, 32, 48); resize them")):
-        model(torch.zeros(shape))
+def test_images_of_another_size_are_refused(model):
+    with pytest.raises(ValueError, match=re.escape("images are (2, 3, 48, 32), expected (B, 3, 32, 48); resize them")):
+        model(torch.zeros(2, 3, 48, 32))
 
 
 @pytest.mark.parametrize(("wrong", "message"), [

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from vitedu.data import normalise
@@ -42,7 +43,7 @@ def test_normalising_with_their_own_statistics_gives_mean_zero_and_std_one():
 def all_shifts(image: torch.Tensor, padding: int) -> torch.Tensor:
     """The (2·padding + 1)² windows that a crop may give, row by row."""
     _, H, W = image.shape
-    padded = torch.nn.functional.pad(image, [padding] * 4)
+    padded = F.pad(image, [padding] * 4)
     offsets = range(2 * padding + 1)
     return torch.stack([padded[:, top : top + H, left : left + W] for top in offsets for left in offsets])
 
@@ -231,3 +232,22 @@ def test_a_zoom_invents_no_colour_and_none_is_asked_for_by_default():
     zoomed = random_zoom(pictures, 0.5)
     low, high = pictures.amin((2, 3)), pictures.amax((2, 3))
     assert ((zoomed.amin((2, 3)) >= low - 1e-3) & (zoomed.amax((2, 3)) <= high + 1e-3)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 9, 12), (1, 28, 28), (3, 32, 32), (3, 224, 160)])
+def test_a_zoom_reads_on_the_rim_what_border_padding_would_read(shape, monkeypatch):
+    """It does without that padding, which Apple's GPUs lack in torch 2.6 to 2.12."""
+    pictures, place, sample, windows = torch.rand(8, *shape), F.affine_grid, F.grid_sample, []
+    monkeypatch.setattr(F, "affine_grid", lambda *args, **how: windows.append(place(*args, **how)) or windows[0])
+    monkeypatch.setattr(F, "grid_sample", lambda images, grid, align_corners: sample(images, grid, align_corners=False))
+    zoomed = random_zoom(pictures, 0.5)
+    expected = sample(pictures, windows[0], padding_mode="border", align_corners=False)
+    torch.testing.assert_close(zoomed, expected, atol=2e-6, rtol=0)
+
+
+def test_a_zoom_of_half_precision_pictures_is_that_of_the_same_in_full():
+    pictures = torch.rand(8, 3, 200, 120).half()
+    torch.manual_seed(3)
+    zoomed = random_zoom(pictures, 0.5)
+    torch.manual_seed(3)
+    assert torch.equal(zoomed, random_zoom(pictures.float(), 0.5).half())

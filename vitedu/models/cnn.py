@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vitedu.initialise import one_of
-from vitedu.patch import Size, pair
+from vitedu.patch import Size, check_images, pair
 
 STEM_STRIDES = (1, 2, 4)
 EXPANSION = {"basic": 1, "bottleneck": 4}  # output channels of a block over those of its 3×3 convolutions
@@ -157,6 +157,7 @@ class ResNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(B, C, H, W) -> the last feature map, (B, widths[-1], H/s, W/s) for s = config.stride, rounded up."""
+        check_images(images, self.config.in_channels, self.stem[0].weight)
         return self.stages(self.stem(images))
 
 

@@ -14,7 +14,7 @@ from vitedu.capture import capture_attention
 from vitedu.initialise import at_least, count
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.decoder import Decoder
-from vitedu.patch import Size, pair
+from vitedu.patch import Size, check_images, pair
 from vitedu.position import PositionEmbedding
 
 
@@ -108,7 +108,8 @@ class DETR(nn.Module):
 
     def forward(self, images: Tensor) -> Predictions:
         """(B, 3, H, W) -> logits (B, Q, K + 1) and boxes (B, Q, 4)."""
-        return self.read(self.decoder(self.start(images.shape[0]), self.encode(images)))
+        memory = self.encode(images)  # (B, N, D)
+        return self.read(self.decoder(self.start(memory.shape[0]), memory))
 
     def by_layer(self, images: Tensor) -> list[Predictions]:
         """The predictions after each decoder block, the last of which is that of `forward`.
@@ -123,7 +124,8 @@ class DETR(nn.Module):
 
     def encode(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> what the queries look at: one token for each position of the feature map, (B, N, D)."""
-        if images.ndim != 4 or tuple(images.shape[-2:]) != pair(self.config.image_size):
+        check_images(images, 3)
+        if tuple(images.shape[-2:]) != pair(self.config.image_size):
             height, width = pair(self.config.image_size)
             raise ValueError(f"images are {tuple(images.shape)}, expected (B, 3, {height}, {width}); resize them")
         features = self.backbone.features(images)  #         (B, C', gh, gw)

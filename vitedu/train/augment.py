@@ -71,11 +71,14 @@ def random_zoom(images: Tensor, most: float) -> Tensor:
     area, ratio, down, right = torch.rand(4, len(images), device=images.device)
     area, ratio = 1 - most * area, (10 / 9) ** (2 * ratio - 1)
     height, width = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # shares of the sides, (B,)
-    theta = images.new_zeros(len(images), 2, 3)  # from [-1, 1]² to the window
+    pixels = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision would miss the pixels
+    theta = pixels.new_zeros(len(images), 2, 3)  # from [-1, 1]² to the window
     theta[:, 0, 0], theta[:, 0, 2] = width, (1 - width) * (2 * right - 1)
     theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * down - 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)  # (B, H, W, 2)
-    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)  # (B, C, H, W)
+    # not beyond the centres of the outermost pixels: padding_mode="border", which Apple's GPUs lack before torch 2.13
+    outermost = 1 - 1 / pixels.new_tensor(images.shape[:1:-1])  # (2,): of the columns, then of the rows
+    return F.grid_sample(pixels, grid.clamp(-outermost, outermost), align_corners=False).to(images.dtype)
 
 
 def random_erase(images: Tensor, probability: float) -> Tensor:
