@@ -16,7 +16,7 @@ SCHEMES = ("xavier", "normal", "torch")
 
 def one_of(name: str, value: object, known: Iterable) -> None:
     """ValueError, naming those that are known, if the setting `name` has another value."""
-    if value not in (known := list(known)):
+    if value not in (known := list(known)) or isinstance(value, bool):  # True equals 1
         raise ValueError(f"{name} {value!r} is not one of {', '.join(map(str, known))}")
 
 

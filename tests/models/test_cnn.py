@@ -173,8 +173,8 @@ def test_convolutions_start_as_kaimings_rule_says():
         ({"stem_stride": 3}, "stem_stride 3 is not one of 1, 2, 4"),
         ({"widths": (8, 16)}, "2 widths but 3 depths; each stage needs one of both"),
         ({"widths": (), "depths": ()}, "0 widths but 0 depths"),
-        ({"depths": (1, 0, 1)}, "has a number below 1"),
-        ({"num_classes": 0}, "has a number below 1"),
+        ({"depths": (1, 0, 1)}, "has to be at least 1"),
+        ({"num_classes": 0}, "has to be at least 1"),
         ({"widths": (8, 10, 16), "block": "bottleneck"}, "width 10 is not divisible by 4"),
     ],
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitedu.initialise import one_of
+from vitedu.initialise import count, one_of
 from vitedu.patch import Size, check_images, pair
 
 STEM_STRIDES = (1, 2, 4)
@@ -39,8 +39,10 @@ class CNNConfig:
         one_of("stem_stride", self.stem_stride, STEM_STRIDES)
         if len(self.widths) != len(self.depths) or not self.widths:
             raise ValueError(f"{len(self.widths)} widths but {len(self.depths)} depths; each stage needs one of both")
-        if min(self.in_channels, self.num_classes, *self.widths, *self.depths) < 1:
-            raise ValueError(f"{self} has a number below 1; channels, classes, widths and depths start at 1")
+        numbers = {"in_channels": [self.in_channels], "num_classes": [self.num_classes]}
+        for name, values in (numbers | {"widths": self.widths, "depths": self.depths}).items():
+            for value in values:
+                count(name, value)
         for width in self.widths:
             if width % EXPANSION[self.block]:
                 raise ValueError(

@@ -19,7 +19,17 @@ from torch import Tensor, nn
 from vitedu.files import CheckpointError, check_weights, read_safetensors, write_json, write_whole
 
 STATE_FILE = "checkpoint.json"
-KNOWN = {"epoch": int, "tensors": str, "sha256": str, "optimizers": list}  # what every checkpoint says, and its types
+# What a checkpoint says, and of which type; the rest has to be there always.
+KNOWN = {
+    "epoch": int,
+    "tensors": str,
+    "sha256": str,
+    "optimizers": list,
+    "about": dict,
+    "history": list,
+    "scaler": dict,
+}
+OPTIONAL = {"about", "history", "scaler"}
 
 Optimizers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 
@@ -63,10 +73,10 @@ def read_state(directory: str | Path) -> dict:
     except ValueError as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); start the run again") from None
     for key, kind in KNOWN.items():
-        if not isinstance(state, dict) or type(state.get(key)) is not kind:
-            raise CheckpointError(
-                f"{path} has no {key!r} that is a {kind.__name__}; another version wrote it, or it is damaged"
-            )
+        if not isinstance(state, dict) or ((key in state or key not in OPTIONAL) and type(state.get(key)) is not kind):
+            raise CheckpointError(f"{path} has no {key} of type {kind.__name__}; it is damaged, or of another version")
+    if not all(isinstance(saved, dict) and isinstance(saved.get("parameters"), dict) for saved in state["optimizers"]):
+        raise CheckpointError(f"{path} does not say which parameters an optimizer has moved; it is damaged")
     if not re.fullmatch(r"checkpoint-\d+\.safetensors", state["tensors"]):
         raise CheckpointError(f"{path} names {state['tensors']!r}, which is no checkpoint beside it; it is damaged")
     return state

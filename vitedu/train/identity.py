@@ -25,25 +25,23 @@ def what_changed(before: dict, now: dict) -> str | None:
 
     What is not known of the run before is not compared; of the recipe, see `changed_settings`.
     """
-    if (old := before.get("class_names", now["class_names"])) != (new := now["class_names"]):
+    for key in before.keys() & now.keys():
+        if type(before[key]) is not type(now[key]):
+            return f"what it says of its {key} is damaged"
+    before = now | before
+    if (old := before["class_names"]) != (new := now["class_names"]):
         if len(old) != len(new):
-            odd = [name for name in [*old, *new] if (name in old) != (name in new)]
+            odd = [str(name) for name in [*old, *new] if (name in old) != (name in new)]
             return f"it was trained on {len(old)} classes, here are {len(new)} ({', '.join(odd)} differ)"
         place = next(index for index, names in enumerate(zip(old, new, strict=True)) if names[0] != names[1])
         return f"class {place} was {old[place]!r}, here it is {new[place]!r}; give the classes the names they had"
-    for key, what in {"images": "training images", "processes": "processes"}.items():
-        if (old := before.get(key, now[key])) != now[key]:
-            remedy = (
-                f"start it with torchrun --nproc-per-node={old}"
-                if key == "processes" and old > 1
-                else "bring them back"
-            )
-            remedy = "start it without torchrun" if key == "processes" and old == 1 else remedy
-            return f"it was trained with {old} {what}, here are {now[key]}; {remedy}"
-    if before.get("fingerprint", now["fingerprint"]) != now["fingerprint"]:
-        return (
-            "the pictures or their labels are not those it was trained on, though their numbers agree; bring them back"
-        )
+    if (old := before["images"]) != now["images"]:
+        return f"it was trained with {old} training images, here are {now['images']}; bring them back"
+    if (old := before["processes"]) != now["processes"]:
+        start = f"with torchrun --nproc-per-node={old}" if old > 1 else "without torchrun"
+        return f"it was trained with {old} processes, here are {now['processes']}; start it {start}"
+    if before["fingerprint"] != now["fingerprint"]:
+        return "the pictures or their labels are not those it was trained on, though they are as many; bring them back"
     return None
 
 

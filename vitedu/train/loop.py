@@ -150,10 +150,10 @@ class TrainingLoop:
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         history = state.get("history", [])
-        if len(history) != state["epoch"]:
-            raise CheckpointError(
-                f"{out} has a history of {len(history)} epochs at epoch {state['epoch']}; it is damaged"
-            )
+        numbers = [number for record in history for number in (record.values() if isinstance(record, dict) else [None])]
+        known = all(isinstance(record, dict) and {"epoch", "seconds"} <= record.keys() for record in history)
+        if len(history) != state["epoch"] or not known or not all(isinstance(n, int | float) for n in numbers):
+            raise CheckpointError(f"{out} has no history of its {state['epoch']} epochs; it is damaged")
         return history
 
 

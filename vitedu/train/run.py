@@ -45,6 +45,8 @@ def read_run(out: Path) -> dict:
                 raise TypeError(f"{key} is {run[key]!r}")
         if run["kind"] not in CLASSIFIERS:
             raise ValueError(f"kind {run['kind']!r} is not one of {', '.join(CLASSIFIERS)}")
+        if not isinstance(run["data"].get("about", {}), dict):
+            raise TypeError(f"data about {run['data']['about']!r}")
         run["data"] = {"name": run["data"]["name"], "root": None, "image_size": None} | run["data"]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
