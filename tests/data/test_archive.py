@@ -246,7 +246,7 @@ def test_a_link_to_nothing_or_to_itself_is_named(tmp_path, how, links):
     if "b" in links:
         links = {"lost": "c", "c": "lost"}
     with pytest.raises(
-        ValueError, match=r"l\S*: (lost|c) is a link (that leads nowhere|to \S+, that is to (itself|what))"
+        ValueError, match=r"l\S*: (lost|c) is a link (that leads nowhere|to \S+, which (leads back|is not in))"
     ):
         list_entries(linked(tmp_path, how, links))
 
@@ -266,9 +266,7 @@ def test_a_hidden_link_to_nothing_is_no_matter(tmp_path, how):
 def test_hard_links_of_a_tar_are_files_and_one_to_nothing_is_named(tmp_path):
     member, lost = tar_member("b", b"", tarfile.LNKTYPE, "./a"), tar_member("c", b"", tarfile.LNKTYPE, "nowhere")
     assert contents(as_tar(tmp_path / "a.tgz", [member, tar_member("a", b"x")])) == {"a": b"x", "b": b"x"}
-    with pytest.raises(
-        ValueError, match="c is a link to nowhere, that is to what is not in the archive; pack the files"
-    ):
+    with pytest.raises(ValueError, match="c is a link to nowhere, which is not in the archive; pack the files"):
         list_entries(as_tar(tmp_path / "b.tgz", [lost, tar_member("a", b"x")]))
 
 
