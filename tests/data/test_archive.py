@@ -92,13 +92,16 @@ def test_a_cut_archive_is_refused_by_name(tmp_path, share):
             list_entries(path)
 
 
-@pytest.mark.parametrize("place", [512 * 2 + 5, 512 * 2 + 150, 512 * 4])
-def test_a_tar_whose_second_header_is_damaged_or_missing_is_not_taken_for_its_first_half(tmp_path, place):
+@pytest.mark.parametrize("what", ["name", "sum", "missing", "doubled"])
+def test_a_tar_whose_second_header_is_damaged_or_missing_is_not_taken_for_its_first_half(tmp_path, what):
     path = as_tar(tmp_path / "a.tar", [tar_member(name, b"data") for name in "xyz"], mode="w")
     data = bytearray(path.read_bytes())
-    data[place] ^= 0x55
-    path.write_bytes(data if place < 512 * 4 else data[:place])
-    with pytest.raises(ValueError, match=r"a\.tar is neither .* it ends in the middle; replace it"):
+    if what in ("name", "sum"):
+        data[512 * 2 + {"name": 5, "sum": 150}[what]] ^= 0x55
+    path.write_bytes(data * 2 if what == "doubled" else data[: 512 * 4] if what == "missing" else data)
+    with pytest.raises(
+        ValueError, match=r"a\.tar is neither .* it (ends in the middle|goes on after its end); replace it"
+    ):
         list_entries(path)
 
 

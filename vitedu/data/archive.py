@@ -169,8 +169,9 @@ def _list_tar(source: Path, archive: tarfile.TarFile) -> tuple[Entries, dict[str
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(512) != bytes(512):
         raise tarfile.ReadError("it ends in the middle")
-    while archive.fileobj.read(2**20):
-        pass
+    while rest := archive.fileobj.read(2**20):
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("it goes on after its end")
     return entries, links
 
 
