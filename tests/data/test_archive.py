@@ -92,13 +92,16 @@ def test_a_cut_archive_is_refused_by_name(tmp_path, share):
             list_entries(path)
 
 
-@pytest.mark.parametrize("place", [512 * 2 + 5, 512 * 2 + 150, 512 * 4])
-def test_a_tar_whose_second_header_is_damaged_or_missing_is_not_taken_for_its_first_half(tmp_path, place):
+@pytest.mark.parametrize("what", ["name", "sum", "missing", "doubled"])
+def test_a_tar_whose_second_header_is_damaged_or_missing_is_not_taken_for_its_first_half(tmp_path, what):
     path = as_tar(tmp_path / "a.tar", [tar_member(name, b"data") for name in "xyz"], mode="w")
     data = bytearray(path.read_bytes())
-    data[place] ^= 0x55
-    path.write_bytes(data if place < 512 * 4 else data[:place])
-    with pytest.raises(ValueError, match=r"a\.tar is neither .* it ends in the middle; replace it"):
+    if what in ("name", "sum"):
+        data[512 * 2 + {"name": 5, "sum": 150}[what]] ^= 0x55
+    path.write_bytes(data * 2 if what == "doubled" else data[: 512 * 4] if what == "missing" else data)
+    with pytest.raises(
+        ValueError, match=r"a\.tar is neither .* it (ends in the middle|goes on after its end); replace it"
+    ):
         list_entries(path)
 
 
@@ -246,7 +249,7 @@ def test_a_link_to_nothing_or_to_itself_is_named(tmp_path, how, links):
     if "b" in links:
         links = {"lost": "c", "c": "lost"}
     with pytest.raises(
-        ValueError, match=r"l\S*: (lost|c) is a link (that leads nowhere|to \S+, that is to (itself|what))"
+        ValueError, match=r"l\S*: (lost|c) is a link (that leads nowhere|to \S+, which (leads back|is not in))"
     ):
         list_entries(linked(tmp_path, how, links))
 
@@ -266,9 +269,7 @@ def test_a_hidden_link_to_nothing_is_no_matter(tmp_path, how):
 def test_hard_links_of_a_tar_are_files_and_one_to_nothing_is_named(tmp_path):
     member, lost = tar_member("b", b"", tarfile.LNKTYPE, "./a"), tar_member("c", b"", tarfile.LNKTYPE, "nowhere")
     assert contents(as_tar(tmp_path / "a.tgz", [member, tar_member("a", b"x")])) == {"a": b"x", "b": b"x"}
-    with pytest.raises(
-        ValueError, match="c is a link to nowhere, that is to what is not in the archive; pack the files"
-    ):
+    with pytest.raises(ValueError, match="c is a link to nowhere, which is not in the archive; pack the files"):
         list_entries(as_tar(tmp_path / "b.tgz", [lost, tar_member("a", b"x")]))
 
 

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -225,6 +226,17 @@ def test_a_file_that_is_no_whole_archive_is_named(tmp_path, content):
 def test_other_channel_counts_are_refused(tmp_path):
     with pytest.raises(ValueError, match="channels is 4"):
         load_folder(tmp_path, channels=4)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_zip_as_people_pack_it_is_the_plain_folder(tmp_path, form):
+    """Backslashes, other names of the splits, a README beside the one folder, what other programs leave behind."""
+    files = layout({"train": 4, "val": 2, "test": 3}, classes=("café", "dog"))
+    plain = load_folder(as_folder(tmp_path / "plain", files))
+    names = {name: "Pets/" + name.replace("train", "Train").replace("val", "valid") for name in files}
+    packed = {unicodedata.normalize(form, names[name]).replace("/", "\\"): data for name, data in files.items()}
+    junk = dict.fromkeys(["README.md", "__MACOSX\\Pets\\._0.png", "Pets\\Train\\dog\\thumbs.db"], b"junk")
+    assert load_folder(as_zip(tmp_path / "packed", {**junk, **packed})).fingerprint == plain.fingerprint
 
 
 # --- sets without splits ---

@@ -112,6 +112,7 @@ def test_files_come_sorted_whatever_the_order_of_the_folder():
         ([n for n in PLAIN if "cat" in n], "cat is the only class, .*; add a second"),
         (BARE[:3], "cat is the only class"),
         (moved("pets/".__add__, BARE[:3]), "cat is the only class"),
+        ([*PLAIN, "train/cat/a\nb.heic"], r"train/cat/a\\nb\.heic is not where"),
         (moved(lambda n: n.replace("cat", "caf\udce9")), r"caf\\udce9 is a class whose name is not UTF-8; rename"),
     ],
 )

@@ -241,6 +241,14 @@ def test_a_zip_of_re_encoded_images_says_so(tmp_path):
     assert len(data.test) == 20
 
 
+def test_a_zip_without_splits_says_so(tmp_path):
+    write_zip(tmp_path / "cifar10.zip", {f"{c:02}/{i}.jpg": jpeg(c) for c in range(10) for i in range(3)})
+    data = load("cifar10", root=tmp_path, quiet=True)
+    assert data.source.endswith(
+        "offline copy cifar10.zip with re-encoded images; no splits in it, so divided 80/10/10 by class"
+    )
+
+
 def test_whole_published_files_come_before_a_zip(cifar):
     name, root = cifar
     write_zip(root / f"{name}.zip", cifar_copy())

@@ -1,5 +1,6 @@
 """Training for a given time: the schedule ends with it, only steps count, and every image is seen equally often."""
 
+import time
 from collections import Counter
 
 import pytest
@@ -77,7 +78,19 @@ def test_it_is_repeatable_and_leaves_the_generator_alone():
 def test_no_time_is_refused():
     loop = make_loop()
     with pytest.raises(ValueError, match="0 seconds leave no time"):
-        next(steps_for(loop, loop.data.train, seconds=0))
+        next(steps_for(loop, loop.data.train, seconds=0, clock=Ticks()))
+
+
+def test_time_in_which_the_processor_does_something_else_does_not_count(monkeypatch):
+    """As on a busy machine; and one thread does the work, for two would count twice."""
+    loop, threads = make_loop(), []
+    step = loop.step
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    loop.step = lambda *batch: (time.sleep(0.1), step(*batch))
+    [(steps, spent)] = train_in_turns([loop], loop.data.train, seconds=0.02)
+    assert steps > 1
+    assert 0.02 <= spent < 0.1
+    assert threads == [1, torch.get_num_threads()]
 
 
 def test_in_turns_each_has_its_time_and_its_steps_are_counted():

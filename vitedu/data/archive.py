@@ -26,10 +26,11 @@ PACK = "pack the files themselves (tar -h, or zip without -y)"
 
 
 class Fault(ValueError):
-    """What is wrong with a file of `source`; a name that is not UTF-8 is written so that it can be printed."""
+    """What is wrong with a file of `source`, in one line that can be printed, whatever the name is made of."""
 
     def __init__(self, source: Path, name: str, what: str):
-        super().__init__(f"{source}: {name} {what}".encode(errors="backslashreplace").decode())
+        text = f"{source}: {name} {what}"
+        super().__init__("".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text))
 
 
 def list_entries(source: Path) -> Entries:
@@ -123,7 +124,7 @@ def _opened(source: Path) -> Iterator[Archive]:
     except Fault:
         raise
     except Exception as error:  # of a damaged archive the many decoders raise errors of many kinds
-        reason = str(error).partition("\n")[0].rstrip(":")
+        reason = "it has another format" if "\n" in str(error) else error
         raise ValueError(f"{source} is neither a folder nor a whole .zip or .tgz file: {reason}; replace it") from error
 
 
@@ -168,8 +169,9 @@ def _list_tar(source: Path, archive: tarfile.TarFile) -> tuple[Entries, dict[str
     archive.fileobj.seek(archive.offset)
     if archive.fileobj.read(512) != bytes(512):
         raise tarfile.ReadError("it ends in the middle")
-    while archive.fileobj.read(2**20):
-        pass
+    while rest := archive.fileobj.read(2**20):
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("it goes on after its end")
     return entries, links
 
 
@@ -206,8 +208,8 @@ def _follow(source: Path, entries: Entries, links: dict[str, str]) -> None:
         if not ready:
             lost = (name for name, target in links.items() if target not in entries and target not in links)
             name = next(lost, next(iter(links)))
-            where = "itself" if links[name] in entries or links[name] in links else "what is not in the archive"
-            raise Fault(source, name, f"is a link to {links[name]}, that is to {where}; {PACK}")
+            where = "leads back to it" if links[name] in entries or links[name] in links else "is not in the archive"
+            raise Fault(source, name, f"is a link to {links[name]}, which {where}; {PACK}")
         for name, target in ready.items():
             del links[name]
             inside = (

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from PIL import UnidentifiedImageError
 
 from vitedu.data.archive import Entries, Fault, list_entries, read_files
 from vitedu.data.bar import progress_bar
@@ -135,14 +136,15 @@ def _in_parallel(source: Path, files: Entries, function: Callable[[bytes], T]) -
         try:
             return function(data)
         except Exception as error:  # Pillow's many decoders raise many kinds for a damaged file
-            raise Fault(source, name, f"is not a readable image: {error}; replace or remove it") from error
+            reason = "its format is unknown" if isinstance(error, UnidentifiedImageError) else error
+            raise Fault(source, name, f"is not a readable image: {reason}; replace or remove it") from error
 
     workers, waiting, count = os.cpu_count() or 1, deque(), 0
     with ThreadPoolExecutor(workers) as pool:
         for name, data in read_files(source, files):
             waiting.append((name, pool.submit(work, name, data)))
             count += 1
-            if len(waiting) > 4 * workers:
+            if len(waiting) > 2 * workers:
                 name, future = waiting.popleft()
                 yield name, future.result()
         for name, future in waiting:

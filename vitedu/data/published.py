@@ -76,7 +76,8 @@ def _load_copy(name: str, copy: Path, image_size: Size | None, quiet: bool) -> D
         )
     note = " with re-encoded images" if shape else ""  # the publishers of these sets give bare pixels, not image files
     readable = tuple(_readable_names(name).get(label, label) for label in dataset.class_names)
-    return replace(dataset, source=f"offline copy {copy.name}{note}", class_names=readable)
+    source = dataset.source.replace(f"file {copy.name}", f"offline copy {copy.name}{note}", 1)
+    return replace(dataset, source=source, class_names=readable)
 
 
 def _readable_names(name: str) -> dict[str, str]:
@@ -165,7 +166,8 @@ def _read_imagenette(root: Path, files: list[Remote], image_size: Size | None, q
     dataset = load_folder(root / files[0].path, image_size, quiet=quiet)
     readable = _readable_names("imagenette")
     names = tuple(readable[wordnet_id] for wordnet_id in dataset.class_names)
-    return replace(dataset, source=f"the publisher's {files[0].path}, checksum verified", class_names=names)
+    source = dataset.source.replace(f"file {files[0].path}", f"the publisher's {files[0].path}, checksum verified", 1)
+    return replace(dataset, source=source, class_names=names)
 
 
 def _build(train: Split, test: Split, class_names: tuple[str, ...]) -> Dataset:

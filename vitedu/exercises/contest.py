@@ -22,7 +22,7 @@ from vitedu.exercises.trial import is_stub
 from vitedu.files import say
 from vitedu.train import TrainConfig, TrainingLoop, evaluate, recipe
 from vitedu.train.augment import Augment
-from vitedu.train.budget import train_in_turns
+from vitedu.train.budget import Clock, train_in_turns
 from vitedu.train.recipes import RECIPES
 from vitedu.vit import ViT, ViTConfig
 
@@ -37,7 +37,7 @@ def contest(
     seconds: float = 20.0,
     seeds: int = 1,
     device: torch.device | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock | None = None,
 ) -> None:
     """Train the entry and the book's recipe for equal time, in turns, and print how they do on the validation images.
 
@@ -49,7 +49,7 @@ def contest(
         seconds: of training for each of the two and for each seed; evaluation is not counted.
         seeds: how many runs, each from another start.
         device: where to train; the GPU if there is one.
-        clock: what tells the time, in seconds.
+        clock: what tells the time, in seconds; by default that of the processor on one thread, of the wall on a GPU.
     """
     try:
         problem = entry_problem(entry(data), data)
@@ -79,9 +79,7 @@ def report(mine: Tensor, theirs: Tensor) -> None:
     say(f"Contest: {f'{side}, {chance} chance' if difference else 'level'}")
 
 
-def run(
-    entry: Entry, data: Dataset, seconds: float, seeds: int, device: torch.device, clock: Callable[[], float]
-) -> Tensor:
+def run(entry: Entry, data: Dataset, seconds: float, seeds: int, device: torch.device, clock: Clock | None) -> Tensor:
     """The shares for `report`, (2, n), over the seeds. ValueError: no seed, or a model whose scores are no numbers."""
     if seeds < 1:
         raise ValueError(f"{seeds} seeds; a contest needs at least 1")

@@ -2,16 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 
 from vitedu.data import Split
 from vitedu.train.loop import TrainingLoop, seeded
 
+Clock = Callable[[], float]
 
-def steps_for(
-    loop: TrainingLoop, train: Split, seconds: float, clock: Callable[[], float] = time.perf_counter
-) -> Iterator[float]:
+
+@contextmanager
+def undisturbed(device: torch.device) -> Iterator[Clock]:
+    """A clock that other programs do not move: processor time, and one thread meanwhile; for a GPU that of the wall."""
+    threads = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield time.process_time if device.type == "cpu" else time.perf_counter
+    finally:
+        torch.set_num_threads(threads)
+
+
+def steps_for(loop: TrainingLoop, train: Split, seconds: float, clock: Clock) -> Iterator[float]:
     """Take steps until `seconds` are spent; the schedule follows the time, so that it ends when the time does.
 
     Only the steps count: what the caller does between them, such as an evaluation, is free.
@@ -20,7 +33,7 @@ def steps_for(
         loop: the model with its recipe. Of `config.epochs` only the fineness of the schedule remains.
         train: the images to learn from, on the device of the loop.
         seconds: how long.
-        clock: what tells the time, in seconds. On one thread `time.process_time` is untouched by other programs.
+        clock: what tells the time, in seconds.
 
     Yields:
         The seconds spent, after each step.
@@ -48,20 +61,22 @@ def steps_for(
 
 
 def train_in_turns(
-    loops: list[TrainingLoop], train: Split, seconds: float, clock: Callable[[], float] = time.perf_counter
+    loops: list[TrainingLoop], train: Split, seconds: float, clock: Clock | None = None
 ) -> list[tuple[int, float]]:
     """Train all for `seconds` each: a step of the one that has used least, so that a busy machine slows all alike.
 
     Returns:
-        The steps that each has taken, and the seconds they took. Arguments are those of `steps_for`.
+        The steps that each has taken, and the seconds they took. Arguments are those of `steps_for`; without a clock
+        it is the `undisturbed` one.
     """
-    running = {index: steps_for(loop, train, seconds, clock) for index, loop in enumerate(loops)}
     used = [(0, 0.0)] * len(loops)
-    while running:
-        index = min(running, key=lambda i: used[i][1])
-        spent = next(running[index], None)
-        if spent is None:
-            del running[index]
-        else:
-            used[index] = used[index][0] + 1, spent
+    with nullcontext(clock) if clock else undisturbed(loops[0].device) as clock:
+        running = {index: steps_for(loop, train, seconds, clock) for index, loop in enumerate(loops)}
+        while running:
+            index = min(running, key=lambda i: used[i][1])
+            spent = next(running[index], None)
+            if spent is None:
+                del running[index]
+            else:
+                used[index] = used[index][0] + 1, spent
     return used

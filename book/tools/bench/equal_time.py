@@ -3,15 +3,14 @@
     python -m book.tools.bench.equal_time               60 seconds for each
     python -m book.tools.bench.equal_time --seconds 5
 
-The clock is the wall's, and counts steps of training alone. Whoever has used least time so far takes the next step, so
-that whatever else the machine does hits all of them. Validation images; nothing is said of what more time would give.
-The recorded experiment, with its spread, is book/experiments/d2l_recipe.py.
+The clock is that of the processor, on one thread, and for a GPU that of the wall; it counts steps of training alone.
+Whoever has used least time so far takes the next step, so that whatever else the machine does hits all of them.
+Validation images; nothing is said of what more time would give. The recorded experiment, with its spread, is
+book/experiments/d2l_recipe.py.
 """
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from d2l_recipe import contenders
 from vitedu.data import Dataset, DatasetUnavailable, load
 from vitedu.device import describe_device, pick_device
 from vitedu.train import TrainingLoop, evaluate
-from vitedu.train.budget import train_in_turns
+from vitedu.train.budget import Clock, train_in_turns, undisturbed
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def compete(
     data: Dataset,
     seconds: float,
     device: torch.device,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock,
 ) -> dict[str, Outcome]:
     """Train all of them, a step of one after a step of another, until each has had `seconds`."""
     train, loops = data.train.to(device), []
@@ -64,10 +63,11 @@ def main() -> None:
     except DatasetUnavailable as error:
         print(f"skipped accuracy after equal time: {error}")
         return
-    device = pick_device()
-    print(f"Fashion-MNIST, validation accuracy after {options.seconds:.0f} s of training: {describe_device(device)}")
-    entrants = contenders(data)
-    for name, outcome in compete(entrants, data, options.seconds, device).items():
+    device, entrants = pick_device(), contenders(data)
+    with undisturbed(device) as clock:
+        print(f"Fashion-MNIST, validation accuracy after {options.seconds:.0f} s: {describe_device(device)}")
+        found = compete(entrants, data, options.seconds, device, clock)
+    for name, outcome in found.items():
         seen = outcome.steps * entrants[name].training.batch_size
         print(f"{name:14} {100 * outcome.accuracy:5.2f} %, {seen:,} images in {outcome.seconds:.0f} s", flush=True)
 
