@@ -199,3 +199,8 @@ def test_a_tenth_is_held_out_but_at_most_5000_and_at_least_one_of_each_class(cou
     train, held_out = hold_out(split)
     assert (len(train), len(held_out)) == (count - val, val)
     assert torch.bincount(held_out.labels).min() >= val // 10
+
+
+def test_a_notebook_shows_a_set_in_a_line(bright_or_dark):
+    assert repr(bright_or_dark) == bright_or_dark.describe()
+    assert repr(bright_or_dark.train) == "Split of 48 images 1×8×12"

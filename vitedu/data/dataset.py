@@ -45,6 +45,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"Split of {len(self):,} images {'×'.join(map(str, self.images.shape[1:]))}"
+
     def to(self, device: torch.device | str) -> "Split":
         """The same split on `device`."""
         return self._map(lambda tensor: tensor.to(device))
@@ -132,6 +135,9 @@ class Dataset:
     def train_and_val(self) -> Split:
         """Training and validation images in one split, for a last run once the choices are made."""
         return concatenate(self.train, self.val)
+
+    def __repr__(self) -> str:
+        return self.describe()
 
     def describe(self) -> str:
         """One line: name, source, counts, shape."""
