@@ -40,21 +40,6 @@ def train(out: Path | None, device: torch.device, batch_size: int = BATCH, **cha
     return trained, fit(trained, data(), config, out=out, resume=resume, device=device, shown=False)
 
 
-def die_once(out: Path) -> None:
-    """The second process kills itself in the second epoch of its first life."""
-    real = TrainingLoop.epoch
-
-    def epoch(self, split, number, progress):
-        if number == 2 and rank() == 1 and not restarts():
-            os.kill(os.getpid(), signal.SIGKILL)
-        if rank() == 0:
-            with (out / "epochs.txt").open("a") as file:
-                file.write(f"{number} ")
-        return real(self, split, number, progress)
-
-    TrainingLoop.epoch = epoch
-
-
 class InTwoStages(ViT):
     """The same model, which says that its blocks stand in two stacks."""
 
@@ -104,8 +89,6 @@ def main(task: str, folder: Path) -> None:
             trained, history = train(None, device, accumulate=3, recompute=True)
             found = {"weights": trained.state_dict(), "history": history, **add_up(device)}
         else:
-            if task == "die":
-                die_once(folder)
             trained, history = train(folder / "run", device)
             found = {"weights": trained.state_dict(), "history": history}
         torch.save({"world": world_size(), "shares": local_shard(torch.arange(7)), **found}, folder / f"{rank()}.pt")

@@ -115,54 +115,6 @@ def test_the_module_runs_from_the_shell(tmp_path):
     assert not list(tmp_path.iterdir())  # without --out nothing is written
 
 
-def quiet_main(arguments: list[str]) -> None:
-    torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        raise SystemExit(main(arguments))
-
-
-def test_killed_twenty_times_at_random_moments_it_always_goes_on(tmp_path):
-    """SIGKILL leaves no time to tidy up. Afterwards there is no torn file, and the result is that of a quiet run."""
-    kills, epochs = 20, 90
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vitedu.train.cli", "sklearn.datasets"])
-    run, quiet = tmp_path / "killed", tmp_path / "quiet"
-    moments = random.Random()  # not seeded: another set of moments each time
-
-    def start(arguments: list[str]):
-        process = context.Process(target=quiet_main, args=(arguments,))
-        process.start()
-        return process
-
-    first = [*SMALL, "--epochs", str(epochs), "--dropout", "0.1", "--crop", "1"]
-    arguments, killed, reached = [*first, "--out", str(run)], 0, [0]
-    process = start(arguments)
-    while not (run / "run.json").exists():  # training has not begun before that
-        time.sleep(0.01)
-    while killed < kills:
-        time.sleep(moments.uniform(0.02, 0.5))
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
-        if (run / STATE_FILE).exists():
-            model = ViT(configs(read_run(run))[0])
-            reached.append(load_checkpoint(run, model)["epoch"])  # raises if torn
-            assert reached[-1] >= reached[-2]
-        if reached[-1] == epochs:
-            break
-        process = start(["--resume", str(run)])
-    process.kill()
-    process.join()
-    assert killed >= kills, f"the run ended after {killed} kills; give it more epochs"
-    for arguments in (["--resume", str(run)], [*first, "--out", str(quiet)]):
-        process = start(arguments)
-        process.join()
-        assert process.exitcode == 0
-    resumed, whole = tensors(run), tensors(quiet)
-    assert resumed.keys() == whole.keys()
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
-
-
 def test_the_option_of_old_names_the_new_one(capsys):
     with pytest.raises(SystemExit) as ended:
         main([*SMALL, "--hybrid"])

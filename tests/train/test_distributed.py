@@ -74,14 +74,6 @@ def test_parts_of_a_batch_are_added_up_before_they_are_shared(tmp_path, alone):
     torch.testing.assert_close(first["shared"], first["own"] + second["own"])  # mean of twice the one, twice the other
 
 
-def test_a_killed_process_is_started_again_and_goes_on_from_the_last_checkpoint(tmp_path, alone):
-    first, _ = two_processes("die", tmp_path, restarts=1)
-    torch.testing.assert_close(first["weights"], alone[0], rtol=1e-4, atol=1e-5)
-    epochs = (tmp_path / "epochs.txt").read_text().split()
-    assert epochs.count("1") == 1  # what the checkpoint held was not done again
-    assert set(epochs) == {str(number + 1) for number in range(EPOCHS)}
-
-
 def test_a_sharded_model_learns_as_a_whole_one_and_each_process_holds_half(tmp_path):
     first, second = two_processes("shard", tmp_path)
     whole = train_sharded(CPU, sharded=False)
