@@ -1,28 +1,19 @@
-"""`python -m vitedu.train`: runs, resumes, refuses, and survives being killed."""
+"""`python -m vitedu.train`: runs, resumes and refuses. Killing it is the business of book/experiments/kills.py."""
 
-import contextlib
 import json
-import multiprocessing
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from vitedu.data import load
 from vitedu.models.table import CLASSIFIERS, MODELS
-from vitedu.train.checkpoint import STATE_FILE, load_checkpoint, read_state
+from vitedu.train.checkpoint import STATE_FILE, load_checkpoint
 from vitedu.train.cli import main, new_run
 from vitedu.train.options import parse
 from vitedu.train.recipes import RECIPES
 from vitedu.train.run import RESULT_FILE, build_model, configs, read_run
-from vitedu.vit import ViT
 
 SMALL = [
     "--data",
@@ -38,10 +29,6 @@ SMALL = [
     "--batch-size",
     "256",
 ]
-
-
-def tensors(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / read_state(out)["tensors"])
 
 
 def test_a_run_leaves_its_settings_its_checkpoint_and_its_result(tmp_path, capsys):

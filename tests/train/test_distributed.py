@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.train.distributed_worker import BATCH, EPOCHS, train, train_sharded
+from tests.train.distributed_worker import BATCH, train, train_sharded
 from vitedu.train import distributed
 
 WORKER = Path(__file__).with_name("distributed_worker.py")
@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.skipif(not torch.distributed.is_available(), reason="this torch was built without processes")
 
 
-def torchrun(*arguments: str, restarts: int = 0) -> subprocess.CompletedProcess:
+def torchrun(*arguments: str) -> subprocess.CompletedProcess:
     """Two processes on this machine, found by each other through a port that is free."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     environment = os.environ | {
@@ -27,7 +27,7 @@ def torchrun(*arguments: str, restarts: int = 0) -> subprocess.CompletedProcess:
         "PYTHONPATH": str(WORKER.parents[2]),
     }
     return subprocess.run(
-        [*command, f"--max-restarts={restarts}", *arguments],
+        [*command, "--max-restarts=0", *arguments],
         env=environment,
         capture_output=True,
         text=True,
@@ -36,9 +36,9 @@ def torchrun(*arguments: str, restarts: int = 0) -> subprocess.CompletedProcess:
     )
 
 
-def two_processes(task: str, folder: Path, restarts: int = 0) -> list[dict]:
+def two_processes(task: str, folder: Path) -> list[dict]:
     """What each of the two found."""
-    done = torchrun(str(WORKER), task, str(folder), restarts=restarts)
+    done = torchrun(str(WORKER), task, str(folder))
     assert done.returncode == 0, done.stderr[-3000:]
     return [torch.load(folder / f"{number}.pt") for number in range(2)]
 
