@@ -39,8 +39,8 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH":
 
 
 def epoch_of(out: Path) -> int:
-    """The epoch of the last checkpoint, 0 if there is none yet; a torn one raises."""
-    return load_checkpoint(out, build_model(read_run(out)))["epoch"] if (out / STATE_FILE).exists() else 0
+    """The epoch of the last checkpoint, 0 if there is none yet."""
+    return read_state(out)["epoch"] if (out / STATE_FILE).exists() else 0
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -68,6 +68,8 @@ def alone(out: Path, kills: int, moments: random.Random) -> list[int]:
         if process.exitcode != -signal.SIGKILL:
             break
         epochs.append(epoch_of(out))
+        if epochs[-1]:
+            load_checkpoint(out, build_model(read_run(out)))  # raises if it is torn
         process = begin("--resume", str(out))
     process.join()
     assert process.exitcode == 0
