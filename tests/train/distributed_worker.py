@@ -1,7 +1,5 @@
 """What the processes of test_distributed.py run, under torchrun: `distributed_worker.py TASK FOLDER`."""
 
-import os
-import signal
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,8 +7,8 @@ from types import SimpleNamespace
 import torch
 
 from vitedu.data import Dataset, Split
-from vitedu.train import TrainConfig, TrainingLoop, fit
-from vitedu.train.distributed import data_parallel, local_shard, no_sync, processes, rank, restarts, shard, world_size
+from vitedu.train import TrainConfig, fit
+from vitedu.train.distributed import data_parallel, local_shard, no_sync, processes, rank, shard, world_size
 from vitedu.vit import ViT, ViTConfig
 
 CONFIG = ViTConfig(image_size=8, patch_size=4, in_channels=1, num_classes=3, dim=16, depth=2, num_heads=2)
@@ -34,25 +32,9 @@ def model() -> ViT:
 
 def train(out: Path | None, device: torch.device, batch_size: int = BATCH, **changes) -> tuple[ViT, list[dict]]:
     trained = model()
-    resume = out is not None and (out / "checkpoint.json").exists()
     # Not AdamW: it blows the rounding error of a gradient that is 0, that of the keys' biases, up to a whole step.
     config = TrainConfig(epochs=EPOCHS, batch_size=batch_size, optimizer="sgd", lr=0.05, ema=0.9, **changes)
-    return trained, fit(trained, data(), config, out=out, resume=resume, device=device, shown=False)
-
-
-def die_once(out: Path) -> None:
-    """The second process kills itself in the second epoch of its first life."""
-    real = TrainingLoop.epoch
-
-    def epoch(self, split, number, progress):
-        if number == 2 and rank() == 1 and not restarts():
-            os.kill(os.getpid(), signal.SIGKILL)
-        if rank() == 0:
-            with (out / "epochs.txt").open("a") as file:
-                file.write(f"{number} ")
-        return real(self, split, number, progress)
-
-    TrainingLoop.epoch = epoch
+    return trained, fit(trained, data(), config, out=out, device=device, shown=False)
 
 
 class InTwoStages(ViT):
@@ -104,8 +86,6 @@ def main(task: str, folder: Path) -> None:
             trained, history = train(None, device, accumulate=3, recompute=True)
             found = {"weights": trained.state_dict(), "history": history, **add_up(device)}
         else:
-            if task == "die":
-                die_once(folder)
             trained, history = train(folder / "run", device)
             found = {"weights": trained.state_dict(), "history": history}
         torch.save({"world": world_size(), "shares": local_shard(torch.arange(7)), **found}, folder / f"{rank()}.pt")

@@ -1,28 +1,19 @@
-"""`python -m vitedu.train`: runs, resumes, refuses, and survives being killed."""
+"""`python -m vitedu.train`: runs, resumes and refuses. Killing it is the business of book/experiments/kills.py."""
 
-import contextlib
 import json
-import multiprocessing
 import os
-import random
-import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from vitedu.data import load
 from vitedu.models.table import CLASSIFIERS, MODELS
-from vitedu.train.checkpoint import STATE_FILE, load_checkpoint, read_state
+from vitedu.train.checkpoint import STATE_FILE, load_checkpoint
 from vitedu.train.cli import main, new_run
 from vitedu.train.options import parse
 from vitedu.train.recipes import RECIPES
 from vitedu.train.run import RESULT_FILE, build_model, configs, read_run
-from vitedu.vit import ViT
 
 SMALL = [
     "--data",
@@ -38,10 +29,6 @@ SMALL = [
     "--batch-size",
     "256",
 ]
-
-
-def tensors(out: Path) -> dict[str, torch.Tensor]:
-    return load_file(out / read_state(out)["tensors"])
 
 
 def test_a_run_leaves_its_settings_its_checkpoint_and_its_result(tmp_path, capsys):
@@ -113,54 +100,6 @@ def test_the_module_runs_from_the_shell(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout
     assert not list(tmp_path.iterdir())  # without --out nothing is written
-
-
-def quiet_main(arguments: list[str]) -> None:
-    torch.set_num_threads(1)
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-        raise SystemExit(main(arguments))
-
-
-def test_killed_twenty_times_at_random_moments_it_always_goes_on(tmp_path):
-    """SIGKILL leaves no time to tidy up. Afterwards there is no torn file, and the result is that of a quiet run."""
-    kills, epochs = 20, 90
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vitedu.train.cli", "sklearn.datasets"])
-    run, quiet = tmp_path / "killed", tmp_path / "quiet"
-    moments = random.Random()  # not seeded: another set of moments each time
-
-    def start(arguments: list[str]):
-        process = context.Process(target=quiet_main, args=(arguments,))
-        process.start()
-        return process
-
-    first = [*SMALL, "--epochs", str(epochs), "--dropout", "0.1", "--crop", "1"]
-    arguments, killed, reached = [*first, "--out", str(run)], 0, [0]
-    process = start(arguments)
-    while not (run / "run.json").exists():  # training has not begun before that
-        time.sleep(0.01)
-    while killed < kills:
-        time.sleep(moments.uniform(0.02, 0.5))
-        process.kill()
-        process.join()
-        killed += process.exitcode == -signal.SIGKILL
-        if (run / STATE_FILE).exists():
-            model = ViT(configs(read_run(run))[0])
-            reached.append(load_checkpoint(run, model)["epoch"])  # raises if torn
-            assert reached[-1] >= reached[-2]
-        if reached[-1] == epochs:
-            break
-        process = start(["--resume", str(run)])
-    process.kill()
-    process.join()
-    assert killed >= kills, f"the run ended after {killed} kills; give it more epochs"
-    for arguments in (["--resume", str(run)], [*first, "--out", str(quiet)]):
-        process = start(arguments)
-        process.join()
-        assert process.exitcode == 0
-    resumed, whole = tensors(run), tensors(quiet)
-    assert resumed.keys() == whole.keys()
-    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
 def test_the_option_of_old_names_the_new_one(capsys):
