@@ -64,7 +64,7 @@ def build(found: Found, practice: str, names: dict[str, str], wanted: Wanted) ->
         wanted: what the reader asks for.
     """
     if not isinstance(wanted.dtype, torch.dtype) or not wanted.dtype.is_floating_point:
-        raise ValueError(f"dtype {wanted.dtype} holds no fractions; pass torch.float32, bfloat16, float16 or float64")
+        raise ValueError(f"dtype {wanted.dtype} holds no fractions; pass a floating-point type such as torch.float32")
     published = PublishedWeights(_plain_head(found.weights, names), names)
     kept = len(published.find("head.weight", 2)) if published.holds("head.weight") else None
     new_head = wanted.num_classes not in (None, kept)
