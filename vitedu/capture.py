@@ -111,13 +111,14 @@ def _recorded(
 
         return hook
 
-    modules = list(model.modules())
-    handles = [module.register_forward_pre_hook(enter) for module in modules]
+    watched = {layer for layer, _ in [*before, *after]}
+    callers = [module for module in model.modules() if watched & set(module.modules())]  # through which layers are run
+    handles = [module.register_forward_pre_hook(enter) for module in callers]
     for place, (layer, look) in enumerate(before):
         handles.append(layer.register_forward_pre_hook(store(look, ("before", place)), with_kwargs=True))
     for place, (layer, look) in enumerate(after):
         handles.append(layer.register_forward_hook(store(look, ("after", place)), with_kwargs=True))
-    handles += [module.register_forward_hook(leave, always_call=True) for module in modules]
+    handles += [module.register_forward_hook(leave, always_call=True) for module in callers]
     try:
         with torch.compiler.set_stance("force_eager"):
             yield seen

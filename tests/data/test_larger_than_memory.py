@@ -34,7 +34,7 @@ def work(path):
     train, held = hold_out(data.train_and_val())
     kept = data.train.subset(torch.arange(len(data.train)).flip(0))
     model = ViT(ViTConfig(image_size=128, patch_size=32, dim=16, depth=1, num_heads=2, num_classes=2))
-    few = held.subset(torch.arange(5))  # in evaluation a whole split is in memory as floats
+    few = held.subset(torch.arange(5))  # a batch of an evaluation is up to 500 images of floats
     history = fit(model, data, TrainConfig(epochs=1, batch_size=8), train=train, validate=few, shown=False)
     return history[0]["loss"], [len(train), len(held), len(kept), len(data.test)], kept.images
 

@@ -12,7 +12,7 @@ import torch
 import torchvision
 from timm.models import VisionTransformer as TimmViT
 from torch import nn
-from torchvision.models import VisionTransformer
+from torchvision.models import VisionTransformer, ViT_B_32_Weights
 from torchvision.models.vision_transformer import ConvStemConfig
 
 from tests.random_weights import random_images, randomise
@@ -152,7 +152,14 @@ def test_an_oblong_model_says_that_it_needs_the_size_of_its_images():
             ValueError,
             "weights 'IMAGENET1K_V2' are not among those of vit_b_16",
         ),
+        (
+            "vit_b_16",
+            {"weights": ViT_B_32_Weights.DEFAULT},
+            ValueError,
+            "are not among those of vit_b_16: IMAGENET1K_V1,",
+        ),
         (nn.Linear(2, 3), {}, TypeError, "a Linear is no torchvision VisionTransformer; pass one, or its name"),
+        (nn.Linear(2, 3), {"weights": "DEFAULT"}, ValueError, "weights DEFAULT go with a name, one of vit_b_16,"),
     ],
 )
 def test_what_is_no_torchvision_vision_transformer_is_refused(source, options, error, message):
@@ -259,12 +266,28 @@ def test_weights_that_cannot_be_fetched_are_named(cache, narrow):
         load_torchvision("vit_b_32", weights="IMAGENET1K_V1")
 
 
-def test_weights_in_the_cache_are_loaded_without_a_network(cache, narrow):
+@pytest.mark.parametrize(
+    "weights",
+    ["IMAGENET1K_V1", "DEFAULT", "ViT_B_32_Weights.DEFAULT", ViT_B_32_Weights.IMAGENET1K_V1, ViT_B_32_Weights.DEFAULT],
+)
+def test_weights_in_the_cache_are_loaded_without_a_network(cache, narrow, weights):
     """A file where torchvision keeps what it has downloaded; its numbers are random."""
     theirs = randomise(torchvision.models.vit_b_32())
     cache.mkdir(parents=True)
     file = torchvision.models.ViT_B_32_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
     torch.save(theirs.state_dict(), cache / file)
-    ours, images = load_torchvision("vit_b_32", weights="IMAGENET1K_V1"), random_images(1, 3, 224, 224)
+    ours, images = load_torchvision("vit_b_32", weights=weights), random_images(1, 3, 224, 224)
     torch.testing.assert_close(ours(images), theirs(images), atol=1e-5, rtol=1e-5)
+    alone = load_torchvision(cache / file, num_heads=3)
+    assert torch.equal(alone(images), ours(images))
     assert (load_torchvision("vit_b_32")(images) == 0).all()  # without weights it starts with a classifier of zeros
+
+
+def test_the_names_of_torchvisions_own_files_are_understood(theirs):
+    """They are older than its code: `linear_1` and `linear_2` in the MLP, which torchvision renames as it loads."""
+    old = {
+        key.replace("mlp.0.", "mlp.linear_1.").replace("mlp.3.", "mlp.linear_2."): w
+        for key, w in theirs.state_dict().items()
+    }
+    images = random_images(2, 3, 16, 16)
+    assert torch.equal(load_torchvision(old, num_heads=3)(images), load_torchvision(theirs)(images))

@@ -4,17 +4,20 @@ Names and layouts are those of torchvision.models.vision_transformer and timm.mo
 carried over as they are, but for positions at another image size and a classifier for other classes.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import os
+import re
+from pathlib import Path
 
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import nn
+from torchvision.models import VisionTransformer, WeightsEnum
 
 from vitedu.patch import Size
-from vitedu.position import interpolate_positions
+from vitedu.pretrained.build import Wanted, build, refuse_other_models
+from vitedu.pretrained.source import Found, Source, find_weights
 from vitedu.pretrained.state_dict import PublishedWeights
-from vitedu.vit import ViT, ViTConfig
+from vitedu.vit import PRESETS, ViT
 
 TORCHVISION = {
     "patch_embed.proj": "conv_proj",
@@ -38,121 +41,117 @@ TIMM = {
     ".attention.out_proj": ".attn.proj",
     "pre_logits.0": "pre_logits.fc",
 }
+NAMES = {"torchvision": TORCHVISION, "timm": TIMM}
 TORCHVISION_MODELS = ("vit_b_16", "vit_b_32", "vit_l_16", "vit_l_32", "vit_h_14")
-TIMM_MODELS = (
-    *(f"vit_{size}_patch16_224" for size in ("tiny", "small", "base", "large")),
-    "vit_base_patch32_224",
-    "vit_huge_patch14_224",
-    *(f"deit_{size}_patch16_224" for size in ("tiny", "small", "base")),
-)
-# What sets another variant apart, by a part of a key: the first that is found is the reason for refusing it.
-OTHER_MODELS = {
-    "dist_token": "it has a distillation token and a second head",
-    "reg_token": "it has register tokens",
-    "norm_pre": "it normalises the tokens before the first block",
-    "attn_pool": "its classifier reads all tokens through one more attention",
-    "fc_norm": "its classifier reads the mean over the patches",
-    "gamma": "it scales each branch by learned numbers",
-    "q_norm": "it normalises queries and keys",
-    "patch_embed.backbone": "its patches come from a convolutional network",
-    "conv_bn_relu": "its patches come from several convolutions",
-    ".norm.weight": "it has a LayerNorm in a place of its own",
+SIZES = {"tiny": "Ti/16", "small": "S/16", "base": "B/16", "large": "L/16"}
+TIMM_MODELS = {  # and the preset that each is
+    **{f"vit_{size}_patch16_224": preset for size, preset in SIZES.items()},
+    "vit_base_patch32_224": "B/32",
+    "vit_huge_patch14_224": "H/14",
+    **{f"deit_{size}_patch16_224": SIZES[size] for size in ("tiny", "small", "base")},
 }
 
 
 def load_torchvision(
-    name_or_module: str | nn.Module,
-    weights: str | None = None,
+    source: Source,
+    weights: str | WeightsEnum | None = None,
     image_size: Size | None = None,
     num_classes: int | None = None,
+    num_heads: int | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> ViT:
     """A Vision Transformer of torchvision as a `ViT` in evaluation mode, with its own copy of the weights.
 
+    What was wrapped around the weights, and what is assumed because weights do not tell it, is said in one line.
+
     Args:
-        name_or_module: one of `TORCHVISION_MODELS`, or a `VisionTransformer`.
-        weights: for a name, the published weights that torchvision should fetch, such as "IMAGENET1K_V1"; None for a
-            model as torchvision starts it, at random and with a classifier of zeros.
+        source: one of `TORCHVISION_MODELS`, a `VisionTransformer`, its state dict, or the path of a file of one.
+        weights: for a name, the published weights that torchvision should fetch, such as "IMAGENET1K_V1", "DEFAULT" or
+            a member of its enum; None for a model as torchvision starts it, at random and with a classifier of zeros.
         image_size: another size in pixels; the positions are interpolated as torchvision does it.
         num_classes: another K; the classifier then starts at zero, for fine-tuning.
+        num_heads: for a state dict or a file, which do not tell it; None takes that of the published model as wide.
+        dtype: of the `ViT`, whatever that of the weights.
 
     Raises:
         ValueError: an unknown name, a variant that `ViT` does not have, or weights that do not fit, with their key.
         TypeError: a module that is no `VisionTransformer`.
+        CheckpointError: the file is missing or damaged, or wants to run code.
         OSError: the weights are not in torch's cache and cannot be fetched.
     """
-    module = _torchvision_model(name_or_module, weights) if isinstance(name_or_module, str) else name_or_module
-    if not isinstance(module, torchvision.models.VisionTransformer):
-        raise TypeError(f"a {type(module).__name__} is no torchvision VisionTransformer; pass one, or its name")
-    published, block = PublishedWeights(module.state_dict(), TORCHVISION), module.encoder.layers[0]
-    _refuse_other_models(published.weights, "this model")
-    config = published.config(block.num_heads, module.image_size)
-    config = replace(config, dropout=module.dropout, attention_dropout=module.attention_dropout, eps=block.ln_1.eps)
-    return _build(published, config, image_size, num_classes, "torchvision")
+    if isinstance(source, str) and not (Path(source).suffix or os.sep in source or Path(source).is_file()):
+        source = _torchvision_model(source, weights)
+    elif weights is not None:
+        raise ValueError(f"weights {weights} go with a name, one of {', '.join(TORCHVISION_MODELS)}; leave them out")
+    found = _find(source, "torchvision")
+    if found.module is not None and not isinstance(found.module, VisionTransformer):
+        raise TypeError(f"a {type(source).__name__} is no torchvision VisionTransformer; pass one, or its name")
+    new = {"1": "mlp.0.", "2": "mlp.3."}  # torchvision's files have older names
+    weights = {re.sub(r"mlp\.linear_([12])\.", lambda old: new[old[1]], key): w for key, w in found.weights.items()}
+    refuse_other_models(weights)
+    wanted = Wanted(image_size, num_classes, num_heads, None, dtype)
+    return build(found._replace(weights=weights), "torchvision", TORCHVISION, wanted)
 
 
 def load_timm(
-    state_dict: Mapping[str, Tensor],
+    source: Source,
     image_size: Size | None = None,
     num_classes: int | None = None,
     num_heads: int | None = None,
     trained_size: Size | None = None,
     name: str = "",
+    dtype: torch.dtype = torch.float32,
 ) -> ViT:
-    """The state dict of one of timm's plain Vision Transformers as a `ViT` in evaluation mode, with its own copy.
+    """One of timm's plain Vision Transformers as a `ViT` in evaluation mode, with its own copy of the weights.
+
+    What was wrapped around the weights, and what is assumed because weights do not tell it, is said in one line.
 
     Args:
-        state_dict: of a model that is built as those in `TIMM_MODELS` are.
+        source: a model that is built as those in `TIMM_MODELS` are, its state dict, or the path of a file of one.
         image_size: another size in pixels; the positions are interpolated as timm does it.
         num_classes: another K, or one where the weights have no classifier; it then starts at zero, for fine-tuning.
-        num_heads: where the width is none of the published ones, which tell the heads.
+        num_heads: for a state dict or a file, which do not tell it; None takes that of the published model as wide.
         trained_size: the size of the images the weights were trained on, where they were not square.
         name: timm's name of the model; one that is not in `TIMM_MODELS` is refused.
+        dtype: of the `ViT`, whatever that of the weights.
 
     Raises:
         ValueError: another variant, with the reason, or weights that do not fit, with their key.
+        TypeError: a module that is none of timm's Vision Transformers.
+        CheckpointError: the file is missing or damaged, or wants to run code.
     """
-    _refuse_other_models(state_dict, f"timm's {name}" if name else "this model")
-    if name and name.partition(".")[0] not in TIMM_MODELS:
-        tested = ", ".join(TIMM_MODELS)
-        raise ValueError(f"timm's {name} is not among the models tested to give equal scores: {tested}")
-    published = PublishedWeights(state_dict, TIMM)
-    return _build(published, published.config(num_heads, trained_size), image_size, num_classes, "timm")
+    found = _find(source, "timm")
+    if found.module is not None and not (hasattr(found.module, "blocks") and hasattr(found.module, "patch_embed")):
+        raise TypeError(f"a {type(source).__name__} is no VisionTransformer of timm's; pass one, or its state dict")
+    refuse_other_models(found.weights, f"timm's {name}" if name else "this model")
+    known = TIMM_MODELS.get(name.partition(".")[0])
+    if name and known is None:
+        raise ValueError(f"timm's {name} is not among the models tested to give equal scores: {', '.join(TIMM_MODELS)}")
+    wanted = Wanted(image_size, num_classes, num_heads, trained_size, dtype, PRESETS[known]["dim"] if known else None)
+    return build(found, "timm", TIMM, wanted)
 
 
-def _torchvision_model(name: str, weights: str | None) -> nn.Module:
+def _torchvision_model(name: str, weights: str | WeightsEnum | None) -> nn.Module:
     if name not in TORCHVISION_MODELS:
         raise ValueError(f"{name!r} is not one of torchvision's {', '.join(TORCHVISION_MODELS)}")
-    known = [entry.name for entry in torchvision.models.get_model_weights(name)]
-    if weights is not None and weights not in known:
-        raise ValueError(f"weights {weights!r} are not among those of {name}: {', '.join(known)}")
+    known = torchvision.models.get_model_weights(name)
+    if isinstance(weights, str):  # also "DEFAULT", and with the name of the enum before it
+        weights = known.__members__.get(weights.removeprefix(f"{known.__name__}."), weights)
+    if weights is not None and not isinstance(weights, known):
+        raise ValueError(f"weights {str(weights)!r} are not among those of {name}: {', '.join(known.__members__)}")
     try:
         return torchvision.models.get_model(name, weights=weights)
     except OSError as error:
-        raise OSError(f"weights {weights} of {name} are not in torch's cache and cannot be fetched: {error}") from error
+        reason = f"are not in torch's cache and cannot be fetched: {error}"
+        raise OSError(f"weights {weights.name} of {name} {reason}") from error
 
 
-def _refuse_other_models(weights: Mapping[str, Tensor], model: str) -> None:
-    reasons = [f"{why} ({key})" for part, why in OTHER_MODELS.items() for key in weights if part in key]
-    if "pos_embed" in weights and "cls_token" not in weights:
-        reasons.append("it has no class token")
-    if reasons:
-        raise ValueError(f"{model} is not a plain Vision Transformer: {reasons[0]}")
-
-
-def _build(
-    published: PublishedWeights, trained: ViTConfig, image_size: Size | None, num_classes: int | None, convention: str
-) -> ViT:
-    """The model at the wanted size and for the wanted classes."""
-    kept = trained.num_classes if published.holds("head.weight") else None
-    new_head = num_classes not in (None, kept)
-    carried = published.carry(trained, with_head=not new_head)
-    config = replace(trained, image_size=image_size or trained.image_size)
-    table = carried["positions.table"]
-    carried["positions.table"] = interpolate_positions(table, trained.grid, config.grid, convention=convention)
-    if new_head:
-        config = replace(config, num_classes=num_classes, representation_size=0, zero_head=True)
-        carried |= {"head.weight": table.new_zeros(num_classes, config.dim), "head.bias": table.new_zeros(num_classes)}
-    with torch.device("meta"):  # no numbers are drawn that would be replaced at once
-        model = ViT(config)
-    model.load_state_dict(carried, assign=True)
-    return model.eval()
+def _find(source: Source, practice: str) -> Found:
+    """The weights, by the names that torchvision or timm gives them; ValueError if they have those of the other."""
+    first = {each: PublishedWeights({}, names).name("patch_embed.proj.weight") for each, names in NAMES.items()}
+    others = [PublishedWeights({}, NAMES[practice]).name(ours) for ours in ("cls_token", "positions.table")]
+    found = find_weights(source, [first.pop(practice), *others])
+    for other, anchor in first.items():
+        if any(f".{key}".endswith(f".{anchor}") for key in found.weights):
+            raise ValueError(f"{anchor} is a name of {other}'s; use load_{other}")
+    return found

@@ -42,7 +42,7 @@ class PublishedWeights:
         return self.name(ours) in self.weights
 
     def find(self, ours: str, axes: int) -> Tensor:
-        """The published weight itself. ValueError if it is missing or has another number of axes."""
+        """The published weight itself. ValueError if it is missing, has another number of axes or holds no floats."""
         theirs = self.name(ours)
         if theirs not in self.weights:
             remedy = "; pass num_classes for a new classifier" if ours.startswith("head") else ""
@@ -50,6 +50,8 @@ class PublishedWeights:
         value = self.weights[theirs]
         if value.ndim != axes:
             raise ValueError(f"{theirs} has shape {tuple(value.shape)}, expected {axes} axes")
+        if not value.is_floating_point():
+            raise ValueError(f"{theirs} holds {value.dtype}; pass the weights from before they were quantised")
         return value.detach()
 
     def config(self, num_heads: int | None = None, image_size: Size | None = None) -> ViTConfig:
@@ -80,8 +82,8 @@ class PublishedWeights:
             representation_size=len(self.find(representation, 2)) if self.holds(representation) else 0,
         )
 
-    def carry(self, config: ViTConfig, with_head: bool = True) -> dict[str, Tensor]:
-        """A state dict for a `ViT` of this configuration, in memory of its own.
+    def carry(self, config: ViTConfig, with_head: bool = True, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
+        """A state dict for a `ViT` of this configuration, in memory of its own and of this dtype.
 
         ValueError if a weight is missing, has another shape than the model needs, or has no place in the model.
         """
@@ -91,7 +93,7 @@ class PublishedWeights:
         if unknown:
             raise ValueError(f"{unknown[0]} has no place in a plain Vision Transformer ({len(unknown)} such weights)")
         wanted = [ours for ours in model if with_head or not ours.startswith(("pre_logits", "head"))]
-        return {ours: self._take(ours, model[ours], config) for ours in wanted}
+        return {ours: self._take(ours, model[ours], config).to(dtype, copy=True) for ours in wanted}
 
     def _take(self, ours: str, target: Tensor, config: ViTConfig) -> Tensor:
         """One published weight in the shape of ours."""
@@ -108,7 +110,7 @@ class PublishedWeights:
             raise ValueError(f"{self.name(ours)} has shape {tuple(value.shape)}, expected {tuple(shape)}")
         if part:
             value = value.chunk(3)["qkv".index(part[1])]  # (3D, ...) -> (D, ...)
-        return value.reshape(target.shape).clone()
+        return value.reshape(target.shape)
 
 
 def one_side(sides: Sequence[int]) -> Size:

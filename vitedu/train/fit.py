@@ -40,7 +40,8 @@ def evaluate(model: nn.Module, split: Split, data: Dataset, batch_size: int = 50
     was_training = model.training
     model.eval()
     with autocast(device, amp_dtype(device, getattr(model, "width", 0))):
-        batches = [normalise(images.to(device), data.mean, data.std) for images in split.images.split(batch_size)]
+        # one batch of floats at a time: a split may be larger than memory
+        batches = (normalise(images.to(device), data.mean, data.std) for images in split.images.split(batch_size))
         logits = torch.cat([model(images).float().cpu() for images in batches])  # (N, K)
     model.train(was_training)
     labels = split.labels.cpu()

@@ -33,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m vitedu.train", description="Train a Vision Transformer.", argument_default=argparse.SUPPRESS
     )
-    parser.add_argument("--data", help=f"{', '.join(datasets.NAMES)}, or a folder or zip of train/<class>/*.jpg")
+    parser.add_argument("--data", help=f"{', '.join(datasets.NAMES)}, or a folder, .zip or .tgz of <class>/*.jpg")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder, as it was started")
     parser.add_argument(
         "--start-from", type=Path, metavar="RUN", help="begin with the weights of that run; on its data, or on --data"
