@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from vitedu.attention import Attention
@@ -166,9 +167,7 @@ def _projects(module: nn.Module) -> bool:
 class _Watch(TorchFunctionMode):
     """Sees every call of a torch function, and keeps what a softmax gives from `start` to `stop` of a layer."""
 
-    def __init__(self):
-        super().__init__()
-        self.watching, self.found = False, []
+    watching, found = False, ()
 
     def __torch_function__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
         kwargs = kwargs or {}
@@ -198,4 +197,5 @@ def _of_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *rest
     one_hot = torch.eye(k.shape[-2], dtype=v.dtype, device=v.device).expand(*v.shape[:-1], -1)  # (B, h, S, S)
     mask, causal = options.pop("attn_mask", mask), options.pop("is_causal", *rest[1:2] or (False,))
     options.pop("dropout_p", None)
-    return F.scaled_dot_product_attention(q, k, one_hot, mask, 0.0, causal, **options)  # (B, h, N, S)
+    with sdpa_kernel(SDPBackend.MATH):  # the explicit softmax, whatever the width of the values
+        return F.scaled_dot_product_attention(q, k, one_hot, mask, 0.0, causal, **options)  # (B, h, N, S)
