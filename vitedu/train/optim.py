@@ -1,7 +1,8 @@
 """The optimiser: which parameters decay, and how the learning rate moves.
 
 AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101. Cosine: the same, 2016, arXiv:1608.03983. Warm-up: Goyal et al.
-2017, arXiv:1706.02677. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
+2017, arXiv:1706.02677. Muon: Jordan et al. 2024, kellerjordan.github.io/posts/muon; the length of its steps: Liu et al.
+2025, arXiv:2502.16982. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
 """
 
 import math
@@ -52,22 +53,40 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, with `weight_decay` on those that `split_parameters` lets decay."""
     # one kernel for the whole update, on CPU and GPU
-    return torch.optim.AdamW(_groups(model, weight_decay), lr=lr, fused=True)
+    return torch.optim.AdamW(_groups(*split_parameters(model), weight_decay), lr=lr, fused=True)
 
 
 def sgd(model: nn.Module, lr: float, weight_decay: float, momentum: float) -> torch.optim.SGD:
     """Stochastic gradient descent, with `weight_decay` (here added to the gradient) on the same parameters."""
-    return torch.optim.SGD(_groups(model, weight_decay), lr=lr, momentum=momentum, fused=True)
+    return torch.optim.SGD(_groups(*split_parameters(model), weight_decay), lr=lr, momentum=momentum, fused=True)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def muon(model: nn.Module, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, at steps as long as AdamW's, and AdamW for all else. ValueError if it lacks.
+
+    Muon makes all singular values of a step about equal, which is meant for matrices between hidden layers only.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"torch {torch.__version__} has no Muon; take torch 2.9 or later, or the optimizer 'adamw'")
+    inside = {id(parameter) for stage in getattr(model, "stages", []) for parameter in stage.parameters()}
     decay, no_decay = split_parameters(model)
+    matrices = [parameter for parameter in decay if id(parameter) in inside and parameter.ndim == 2]
+    if not matrices:
+        raise ValueError(f"{type(model).__name__} has no matrices in its `stages` for Muon; take the optimizer 'adamw'")
+    mine = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in decay if id(parameter) not in mine]
+    rest = torch.optim.AdamW(_groups(others, no_decay, weight_decay), lr=lr, fused=True)
+    return [torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest]
+
+
+def _groups(decay: list[nn.Parameter], no_decay: list[nn.Parameter], weight_decay: float) -> list[dict]:
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
-OPTIMIZERS = {
-    "adamw": lambda model, config: adamw(model, config.lr, config.weight_decay),
-    "sgd": lambda model, config: sgd(model, config.lr, config.weight_decay, config.momentum),
+OPTIMIZERS = {  # the list of those that share a model's parameters
+    "adamw": lambda model, config: [adamw(model, config.lr, config.weight_decay)],
+    "sgd": lambda model, config: [sgd(model, config.lr, config.weight_decay, config.momentum)],
+    "muon": lambda model, config: muon(model, config.lr, config.weight_decay),
 }
 
 
