@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/python
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test offline notebooks results bench colab publish clean
+.PHONY: help book serve test offline notebooks results bench gpu colab publish clean
 
 help:
 	@echo "make book                build the site; prints the path of the page to open"
@@ -26,6 +26,8 @@ help:
 	@echo "make results [NAME=... [ROW=... SEEDS=1] [DEVICE=cuda] [SMOKE=1]]  list the scripts behind the recorded results,"
 	@echo "                         run one, repeat one row of its table, or see within seconds whether it runs"
 	@echo "make bench               time loading and training beside what is promised, models and recipes beside their peers"
+	@echo "make gpu [STEPS=\"speed cifar10\"] [DATA=folder] [SMOKE=1]  what gains most from a GPU, in nine minutes; elsewhere what"
+	@echo "                         would run, or with SMOKE=1 each step within seconds on the CPU"
 	@echo "make colab [CHAPTER=05] [TORCH=oldest|newest]  run the chapters as Colab does: one file, an empty folder"
 	@echo "make publish REPO=https://github.com/OWNER/NAME  set the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
@@ -72,6 +74,11 @@ bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
 	@$(RUN) -m book.tools.bench.promises; kept=$$?; for part in models throughput equal_time; do \
 		echo && $(RUN) -m book.tools.bench.$$part || exit; done; exit $$kept
+
+# A GPU is lent for minutes, to a machine that may lack all of requirements.txt but torch: no .venv is made for it.
+gpu:
+	@PYTHONPATH=. $(if $(DATA),VITEDU_DATA="$(DATA)") $(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) book/experiments/gpu.py \
+		$(STEPS) $(if $(SMOKE),--smoke --device cpu) $(if $(SEEDS),--seeds $(SEEDS))
 
 colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
