@@ -5,6 +5,7 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from vitedu.models.cnn import CNNConfig, ResNet
@@ -37,10 +38,12 @@ class Waits(TorchDispatchMode):
 
 
 def waits(loop: TrainingLoop, data) -> list[str]:
-    """Those of one step, on a device without any numbers: it stands for a GPU, which also has none to give at once."""
+    """Those of the second and third step, on a device without any numbers: it stands for a GPU, which also has none to give at once."""
     train = data.train.to("meta")
+    loop.step(train.images[:8], train.labels[:8])  # a first step may set things up
     with Waits() as mode:
-        loop.step(train.images[:8], train.labels[:8])
+        for _ in range(2):
+            loop.step(train.images[:8], train.labels[:8])
     return mode.found
 
 
@@ -66,7 +69,13 @@ def test_no_step_waits_for_its_device(loop_on_meta, bright_or_dark, settings):
 def test_moments_that_lie_elsewhere_would_be_noticed(loop_on_meta, bright_or_dark):
     loop = loop_on_meta()
     loop.mean, loop.std = bright_or_dark.mean, bright_or_dark.std
-    assert len(waits(loop, bright_or_dark)) == 2
+    assert len(waits(loop, bright_or_dark)) == 4  # a mean and a standard deviation in each step
+
+
+def test_torchs_own_average_of_the_weights_would_be_noticed(loop_on_meta, bright_or_dark):
+    loop = loop_on_meta()
+    loop.average = AveragedModel(loop.model, multi_avg_fn=lambda averages, current, updates: None)
+    assert len(waits(loop, bright_or_dark)) == 2  # the number of updates so far, in each step
 
 
 def test_a_loss_that_is_read_would_be_noticed(loop_on_meta, bright_or_dark):
@@ -84,8 +93,8 @@ def test_no_step_waits_for_a_real_gpu(small_config, bright_or_dark):
     loop = TrainingLoop(ViT(small_config).to(device), bright_or_dark, TrainConfig(**EVERYTHING), 48, device)
     train = bright_or_dark.train.to(device)
     chosen = torch.arange(8, device=device)
-    for _ in range(2):  # the first step may set things up
-        torch.cuda.set_sync_debug_mode("default" if _ == 0 else "error")
+    for mode in ("default", "error", "error"):  # the first step may set things up
+        torch.cuda.set_sync_debug_mode(mode)
         try:
             loop.step(train.images[chosen], train.labels[chosen])
         finally:

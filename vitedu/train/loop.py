@@ -23,7 +23,7 @@ from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_
 from vitedu.train.identity import what_changed
 from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
-from vitedu.train.optim import OPTIMIZERS, averaged, learning_rate
+from vitedu.train.optim import OPTIMIZERS, Average, learning_rate
 from vitedu.train.progress import Progress
 
 
@@ -59,7 +59,7 @@ class TrainingLoop:
             self.network = torch.compile(self.network)
         self.mean, self.std = data.mean.to(device), data.std.to(device)  # a copy in each step would wait for a GPU
         self.optimizers = OPTIMIZERS[config.optimizer](model, config)
-        self.average = averaged(model, config.ema) if config.ema else None
+        self.average = Average(model, config.ema) if config.ema else None
         self.best = copy.deepcopy(model) if config.keep == "best" else None
         self.mix = mixer(config.mixup, config.cutmix, len(data.class_names))
         self.dtype = amp_dtype(device, getattr(model, "width", 0))

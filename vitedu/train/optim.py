@@ -5,11 +5,11 @@ AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101. Cosine: the same, 2016, arX
 2025, arXiv:2502.16982. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
 """
 
+import copy
 import math
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 SCHEDULES = ("cosine", "steps", "constant")
 DROPS = (5 / 9, 5 / 6)  # where in training the schedule "steps" divides the rate by ten
@@ -90,18 +90,28 @@ OPTIMIZERS = {  # the list of those that share a model's parameters
 }
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model whose `update_parameters(model)` moves each weight by a share 1 - decay of the way to it.
+class Average(nn.Module):
+    """A copy of the model, `module`; each update moves its weights by a share 1 - decay of the way to the model's.
 
     The first steps count for more, or the untrained start would stay in the average for long: after n updates the
-    decay is at most (1 + n) / (10 + n).
+    decay is at most (1 + n) / (10 + n). Torch's own `AveragedModel` sends n to the GPU in each step, and waits for it.
     """
 
-    def move(averages: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        # All weights at once, and the share stays on the device: a GPU that is asked for a number has to stop for it.
-        share = 1 - ((1 + updates) / (10 + updates)).clamp(max=decay)
-        way = torch._foreach_sub(current, averages)
-        torch._foreach_mul_(way, share)
-        torch._foreach_add_(averages, way)
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__()
+        self.module, self.decay = copy.deepcopy(model), decay
+        self.register_buffer("n_averaged", torch.tensor(0))  # stays on the CPU, where reading it costs nothing
 
-    return AveragedModel(model, multi_avg_fn=torch.no_grad()(move))
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move the weights towards those of `model`; its buffers are copied, and at first its weights, too."""
+        averages, current, n = list(self.module.parameters()), list(model.parameters()), self.n_averaged
+        if n == 0:
+            torch._foreach_copy_(averages, current)
+        else:
+            way = torch._foreach_sub(current, averages)
+            torch._foreach_mul_(way, (1 - ((1 + n) / (10 + n)).clamp(max=self.decay)).item())
+            torch._foreach_add_(averages, way)
+        for ours, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
+        self.n_averaged += 1
