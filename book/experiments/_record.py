@@ -149,7 +149,7 @@ def start(
     describe = ["git", "describe", "--always", "--dirty=+"]
     try:
         described = subprocess.run(describe, capture_output=True, text=True, check=False).stdout
-    except OSError:  # no git on this machine
+    except OSError:  # no git on this machine; COMMIT says which revision was brought there
         described = ""
     return Run(
         name=Path(sys.argv[0]).stem,
@@ -159,7 +159,7 @@ def start(
         update=asked.update,
         scratch=Path(tempfile.mkdtemp(prefix="vitedu-smoke-")) if asked.smoke else None,
         began=time.perf_counter(),
-        commit=described.strip() or "unknown",
+        commit=os.environ.get("COMMIT") or described.strip() or "unknown",
         steps=asked.steps,
     )
 

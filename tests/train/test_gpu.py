@@ -38,7 +38,7 @@ class Waits(TorchDispatchMode):
 
 
 def waits(loop: TrainingLoop, data) -> list[str]:
-    """Those of the second and third step, on a device without any numbers: it stands for a GPU, which also has none to give at once."""
+    """Those of the second and third step, on a device without numbers: a GPU has none to give at once, either."""
     train = data.train.to("meta")
     loop.step(train.images[:8], train.labels[:8])  # a first step may set things up
     with Waits() as mode:
