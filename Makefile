@@ -26,8 +26,8 @@ help:
 	@echo "make results [NAME=... [ROW=... SEEDS=1] [DEVICE=cuda] [SMOKE=1]]  list the scripts behind the recorded results,"
 	@echo "                         run one, repeat one row of its table, or see within seconds whether it runs"
 	@echo "make bench               time loading and training beside what is promised, models and recipes beside their peers"
-	@echo "make gpu [STEPS=\"speed cifar10\"] [DATA=folder] [SMOKE=1]  what gains most from a GPU, in nine minutes; elsewhere what"
-	@echo "                         would run, or with SMOKE=1 each step within seconds on the CPU"
+	@echo "make gpu [STEPS=\"speed cifar10\"] [DATA=folder] [SMOKE=1]  run what gains most from a GPU, in nine minutes;"
+	@echo "                         without one, say what would run, or see within seconds whether it does"
 	@echo "make colab [CHAPTER=05] [TORCH=oldest|newest]  run the chapters as Colab does: one file, an empty folder"
 	@echo "make publish REPO=https://github.com/OWNER/NAME  set the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
@@ -75,10 +75,11 @@ bench: $(READY)
 	@$(RUN) -m book.tools.bench.promises; kept=$$?; for part in models throughput equal_time; do \
 		echo && $(RUN) -m book.tools.bench.$$part || exit; done; exit $$kept
 
-# A GPU is lent for minutes, to a machine that may lack all of requirements.txt but torch: no .venv is made for it.
+# A GPU is lent for minutes, on a machine without a network: a Python that has torch will do, and no .venv is made.
 gpu:
-	@PYTHONPATH=. $(if $(DATA),VITEDU_DATA="$(DATA)") $(if $(wildcard $(RUN)),$(RUN),$(PYTHON)) book/experiments/gpu.py \
-		$(STEPS) $(if $(SMOKE),--smoke --device cpu) $(if $(SEEDS),--seeds $(SEEDS))
+	@run=$(RUN); [ -x $$run ] || { $(PYTHON) -c "import torch" 2>/dev/null && run=$(PYTHON); } || $(MAKE) $(READY) || exit; \
+	PYTHONPATH=. $(if $(DATA),VITEDU_DATA="$(DATA)") $$run book/experiments/gpu.py $(STEPS) \
+		$(if $(SMOKE),--smoke --device cpu) $(if $(SEEDS),--seeds $(SEEDS))
 
 colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"

@@ -99,8 +99,9 @@ def finished(run: Run) -> None:
 
 def by_the_clock(loop: TrainingLoop, contender: Contender, train: Split, seconds: float) -> int:
     """Train for so many seconds; returns the images seen."""
-    size, change = min(loop.batch_size, len(train)), rand_augment if contender.rand_augment else None
-    steps = 0
+    size, change, steps = min(loop.batch_size, len(train)), rand_augment if contender.rand_augment else None, 0
+    whole = len(train) // size * size  # a smaller last batch would be compiled anew; fewer than a batch stay unseen
+    train = train if whole == len(train) else train.subset(torch.arange(whole, device=train.labels.device))
     for steps, used in enumerate(steps_for(loop, train, seconds, time.perf_counter, or_smoke(WAIT, 1), change), 1):
         if steps == 2 * WAIT:  # a wrong batch or a graph that breaks shows at once
             print(f"  {steps * size / used:,.0f} images/s, {seconds:.0f} s in all", flush=True)
