@@ -135,6 +135,12 @@ def train(
     return numbers | {"model": loop.eval_model}
 
 
+def over(values: list[float]) -> dict:
+    """Mean and values over the seeds, and their spread where there is one: minutes of a GPU often buy one seed only."""
+    found = spread(values)
+    return found if len(values) > 1 else {key: found[key] for key in ("mean", "values")}
+
+
 def measure(
     step: Step,
     name: str,
@@ -147,8 +153,8 @@ def measure(
     """Train over the seeds, without `seconds` for the recipe's epochs, and record the row; the last seed's model."""
     runs = [train(step, contender, data, seed, seconds, test) for seed in seeds]
     model = [one.pop("model") for one in runs][-1]
-    numbers = {key: spread([one[key] for one in runs]) for key in runs[0]}
-    found = f"validation {per_cent(numbers['validation'])}"
-    found += f", test {per_cent(numbers['accuracy'])}" if test else ""
-    step.add({"name": name, **numbers, "parameters": count_parameters(model)}, found)
+    numbers = {key: over([one[key] for one in runs]) for key in runs[0]}
+    found = {"validation": numbers["validation"]} | ({"test": numbers["accuracy"]} if test else {})
+    words = ", ".join(f"{split} {per_cent({'std': 0.0} | values)}" for split, values in found.items())
+    step.add({"name": name, **numbers, "parameters": count_parameters(model)}, words)
     return model

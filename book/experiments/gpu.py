@@ -139,8 +139,8 @@ def large(dim: int, depth: int) -> ViTConfig:
 
 
 def inspect(step: Step, seeds: list[int]) -> None:
-    """A ViT large enough for the pictures of chapter 10, whose weights ship in half precision."""
-    data, config = loaded(step, "imagenette"), large(256, 8)
+    """A ViT large enough for the pictures of chapter 10, whose weights ship: 5.4 MB in half precision."""
+    data, config = loaded(step, "imagenette"), replace(large(192, 9), mlp_ratio=2.0)
     recipe = replace(STRONG, batch_size=500, ema=0.999, augment=Augment(flip=True, zoom=0.7, erase=0.25))
     contender = Contender(lambda: ViT(config), recipe, rand_augment=True, finish=round_to_half)
     model = measure(step, "ViT", contender, data, seeds[:1], lambda: step.left() - 10)

@@ -55,6 +55,7 @@ def test_each_step_runs_in_seconds_and_would_record_its_rows(gpu, tmp_path, caps
         assert record.keys() == ABOUT
         assert [row.keys() for row in record["rows"]] == [fields] * count, name
         assert holes(record["rows"]) == []
+        assert "NaN" not in json.dumps(record)
         assert record["command"] == "python book/experiments/gpu.py --smoke --device cpu"
     assert kept_files() == before
     said = capsys.readouterr().out
