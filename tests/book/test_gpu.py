@@ -81,7 +81,7 @@ def test_without_a_gpu_it_says_what_would_run_and_runs_nothing(gpu, monkeypatch,
     assert "aim 94 %" in lines[2]
     assert "found" in lines[2]
     assert "NOT FOUND" in lines[3]
-    assert all("not yet measured" in line or "recorded on cuda" in line for line in lines[1:-1])
+    assert all("not yet measured" in line or "recorded on" in line for line in lines[1:-1])
 
 
 def test_the_steps_that_run_unless_others_are_named_take_less_than_nine_minutes(gpu):
