@@ -29,8 +29,9 @@ ROW = re.compile(r"\.ipynb +([\d.]+) / .* MiB +([\d.]+) s$", re.MULTILINE)  # of
 
 @contextmanager
 def busy_loops(count: int) -> Iterator[None]:
-    """So many processes beside this one that compute without a pause."""
-    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    """So many processes beside this one that compute without a pause, until this one ends at the latest."""
+    code = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: sum(range(10_000))"
+    loops = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(count)]
     try:
         yield
     finally:
