@@ -123,7 +123,7 @@ def train(run: Run, change: Change, data: Dataset, seed: int) -> dict:
     model, config = build(change, data, seed)
     loop = TrainingLoop(model.to(run.device), data, config, len(images), run.device)
     if change.everything_decays:
-        loop.optimizer = torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay, fused=True)
+        loop.optimizers = [torch.optim.AdamW(model.parameters(), weight_decay=config.weight_decay, fused=True)]
     history, seconds = [], 0.0
     for epoch in range(1, config.epochs + 1):
         began = run.clock()
