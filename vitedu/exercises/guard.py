@@ -35,11 +35,11 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
     """
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return function()
-    late = False
+    late, running = False, True
 
     def on_tick(signum: int, frame: FrameType | None) -> None:
         nonlocal late
-        if frame is None or frame.f_code in (run_limited.__code__, on_tick.__code__):
+        if not running or frame is None or frame.f_code in (run_limited.__code__, on_tick.__code__):
             return  # before or after the function: a late tick must not escape
         waited, worked = time.monotonic() - start, time.thread_time() - work_before
         late = late or worked > seconds or waited > PATIENCE * seconds
@@ -55,6 +55,7 @@ def run_limited(function: Callable[[], Any], seconds: float) -> Any:
     try:
         result = inside()
     finally:
+        running = False  # before any call: Python's own `signal.signal` is Python code, in which a tick would raise
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         if delay:  # somebody else's timer: it goes on where it would be now
