@@ -14,7 +14,7 @@ from torch import Tensor
 from vitedu.files import say
 from vitedu.patch import Size
 from vitedu.position import interpolate_positions
-from vitedu.pretrained.module import read_module, refuse
+from vitedu.pretrained.module import read_options, read_sizes, refuse
 from vitedu.pretrained.source import Found
 from vitedu.pretrained.state_dict import PublishedWeights
 from vitedu.vit import ViT, ViTConfig
@@ -75,9 +75,15 @@ def build(found: Found, practice: str, names: dict[str, str], wanted: Wanted) ->
         if kept is None and len(body) < len(published.weights):
             notes.append(f"with a new classifier instead of {group}")
         published = PublishedWeights(body, names)
-    config, said = _config(found, published, wanted, group if new_head else "")
-    model = _carry(published, config, practice, wanted, new_head)
-    if notes := [note for note in [*notes, *said] if note]:
+    without = group if new_head else ""
+    config, assumed = _config(found, published, wanted, without)
+    exact = torch.promote_types(wanted.dtype, torch.float32)  # half precision cannot be interpolated everywhere
+    carried = published.carry(config, not new_head, exact)  # checks every weight
+    if found.module is not None:
+        options, left_out = read_options(found.module, without)
+        config, notes = replace(config, **options), [*notes, left_out]
+    model = _assemble(config, carried, practice, wanted, new_head)
+    if notes := [note for note in [*notes, assumed] if note]:
         say(f"load_{practice}: {'; '.join(notes)}")
     return model
 
@@ -93,31 +99,25 @@ def _plain_head(weights: Mapping[str, Tensor], names: dict[str, str]) -> dict[st
     return {usual + key.removeprefix(mine) if key.startswith(mine) else key: w for key, w in weights.items()}
 
 
-def _config(
-    found: Found, published: PublishedWeights, wanted: Wanted, without: str
-) -> tuple[ViTConfig, tuple[str, ...]]:
-    """All that the module, the weights and the arguments tell, and what else is assumed or left out."""
-    told, left_out = read_module(found.module, without) if found.module is not None else ({}, "")
-    heads, size = told.pop("num_heads", None), told.pop("image_size", None)
-    if None not in (heads, wanted.num_heads) and heads != wanted.num_heads:
+def _config(found: Found, published: PublishedWeights, wanted: Wanted, without: str) -> tuple[ViTConfig, str]:
+    """What the module, the weights and the arguments tell of the sizes, and a few words on what is assumed, or ""."""
+    told = read_sizes(found.module, without) if found.module is not None else {}
+    heads = told.get("num_heads", wanted.num_heads)
+    if wanted.num_heads not in (None, heads):
         raise ValueError(f"num_heads is {wanted.num_heads}, and the model has {heads}; leave it out")
-    heads = heads or wanted.num_heads
-    config = replace(published.config(heads, wanted.trained_size or size), **told)
+    config = published.config(heads, wanted.trained_size or told.get("image_size"))
     if wanted.width not in (None, config.dim):
         raise ValueError(f"a model of that name is {wanted.width} wide, and the weights {config.dim}; check the name")
     assumed = [] if heads or wanted.width else [f"{config.num_heads} heads"]
     if found.module is None and not wanted.width:
         assumed += ["GELU", f"ε = {config.eps:g}", "a classifier that reads CLS"]
     remedy = "pass the model itself" if heads else "pass num_heads, or the model itself"
-    return config, (left_out, f"assumed, for weights do not tell: {', '.join(assumed)} ({remedy})" if assumed else "")
+    return config, f"assumed, for weights do not tell: {', '.join(assumed)} ({remedy})" if assumed else ""
 
 
-def _carry(published: PublishedWeights, trained: ViTConfig, practice: str, wanted: Wanted, new_head: bool) -> ViT:
+def _assemble(trained: ViTConfig, carried: dict[str, Tensor], practice: str, wanted: Wanted, new_head: bool) -> ViT:
     """The model at the wanted size, for the wanted classes, in the wanted precision."""
-    exact = torch.promote_types(wanted.dtype, torch.float32)  # half precision cannot be interpolated everywhere
-    carried = published.carry(trained, not new_head, exact)
-    config = replace(trained, image_size=wanted.image_size or trained.image_size)
-    table = carried["positions.table"]
+    config, table = replace(trained, image_size=wanted.image_size or trained.image_size), carried["positions.table"]
     carried["positions.table"] = interpolate_positions(table, trained.grid, config.grid, convention=practice)
     if new_head:
         K = wanted.num_classes
