@@ -120,7 +120,7 @@ def test_images_of_another_size_are_refused(model):
     ({"num_queries": 0}, "num_queries is 0; it has to be at least 1"),
     ({"dim": 18}, "dim 18 is not divisible by num_heads 2 and by 4"),
     ({"num_heads": 3}, "dim 16 is not divisible by num_heads 3 and by 4"),
-    ({"widths": (4, 0)}, "has a number below 1"),
+    ({"widths": (4, 0)}, "has to be at least 1"),
 ])  # fmt: skip
 def test_numbers_that_do_not_fit_are_refused(wrong, message):
     with pytest.raises(ValueError, match=re.escape(message)):
