@@ -15,7 +15,7 @@ RUN := $(VENV)/bin/python
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test offline notebooks results bench colab publish clean
+.PHONY: help book serve test offline notebooks results bench gpu colab publish clean
 
 help:
 	@echo "make book                build the site; prints the path of the page to open"
@@ -26,6 +26,8 @@ help:
 	@echo "make results [NAME=... [ROW=... SEEDS=1] [DEVICE=cuda] [SMOKE=1]]  list the scripts behind the recorded results,"
 	@echo "                         run one, repeat one row of its table, or see within seconds whether it runs"
 	@echo "make bench               time loading and training beside what is promised, models and recipes beside their peers"
+	@echo "make gpu [STEPS=\"speed cifar10\"] [DATA=folder] [SMOKE=1]  run what gains most from a GPU, in nine minutes;"
+	@echo "                         without one, say what would run, or see within seconds whether it does"
 	@echo "make colab [CHAPTER=05] [TORCH=oldest|newest]  run the chapters as Colab does: one file, an empty folder"
 	@echo "make publish REPO=https://github.com/OWNER/NAME  set the repository's address everywhere"
 	@echo "make clean               remove what was built; .venv stays"
@@ -72,6 +74,12 @@ bench: $(READY)
 	@echo "Loading and training the reference sets on $(OMP_NUM_THREADS) threads"
 	@$(RUN) -m book.tools.bench.promises; kept=$$?; for part in models throughput equal_time; do \
 		echo && $(RUN) -m book.tools.bench.$$part || exit; done; exit $$kept
+
+# A GPU is lent for minutes, on a machine without a network: a Python that has torch will do, and no .venv is made.
+gpu:
+	@run=$(RUN); [ -x $$run ] || { $(PYTHON) -c "import torch" 2>/dev/null && run=$(PYTHON); } || $(MAKE) $(READY) || exit; \
+	PYTHONPATH=. $(if $(DATA),VITEDU_DATA="$(DATA)") $$run book/experiments/gpu.py $(STEPS) \
+		$(if $(SMOKE),--smoke --device cpu) $(if $(SEEDS),--seeds $(SEEDS))
 
 colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"

@@ -5,15 +5,21 @@ Both are context managers that hang hooks on the layers and take them away again
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from vitedu.attention import Attention
 from vitedu.block import Stack
 
-Look = Callable[..., Tensor]  # (layer, args, kwargs) or, after the layer has run, (layer, args, kwargs, output)
+# (layer, args, kwargs) or, after the layer has run, (layer, args, kwargs, output) -> what is kept, None for nothing
+Look = Callable[..., Tensor | None]
+# How others call the parts of an attention layer that make queries and keys; timm's has `qkv`.
+PROJECTIONS = ({"qkv"}, {"to_qkv"}, {"qk"}, {"q", "kv"}, {"q", "k"}, {"q_proj", "k_proj"}, {"to_q", "to_kv"})
 
 
 @contextmanager
@@ -26,15 +32,16 @@ def capture_attention(model: nn.Module) -> Iterator[list[Tensor]]:
 
     Args:
         model: anything made of the book's attention layers or of `nn.MultiheadAttention`: the book's `ViT`, `DETR` or
-            BoTNet, torchvision's, or one of their blocks; compiled or not, in training or in evaluation mode.
+            BoTNet, torchvision's, or one of their blocks; or of layers like timm's, in which a projection `qkv` is
+            followed by a softmax or by the fused kernel. Compiled or not, in training or in evaluation mode.
 
     Yields:
         One map (B, h, N, S) for each call of an attention layer, in the order in which they ran; N and S count the
-        class token. A layer that runs several times in a pass has several; what is computed again in the backward pass
-        has none.
+        class token and all others before the patches. A layer that runs several times in a pass has several; what is
+        computed again in the backward pass has none.
 
     Raises:
-        ValueError: the model has no attention layer of these kinds.
+        ValueError: the model has no attention layer of these kinds, or one that takes no softmax.
 
     >>> from vitedu.vit import ViT, ViTConfig
     >>> model = ViT(ViTConfig(image_size=8, patch_size=4, dim=8, depth=2, num_heads=2))
@@ -43,13 +50,17 @@ def capture_attention(model: nn.Module) -> Iterator[list[Tensor]]:
     >>> len(maps), maps[0].shape
     (2, torch.Size([1, 2, 5, 5]))
     """
-    layers = [module for module in model.modules() if isinstance(module, (Attention, nn.MultiheadAttention))]
-    if not layers:
+    own = [module for module in model.modules() if isinstance(module, (Attention, nn.MultiheadAttention))]
+    others = [module for module in model.modules() if module not in own and _projects(module)]
+    if not own + others:
         raise ValueError(
             f"{type(model).__name__} has 0 attention layers of the kinds that are known: those of vitedu, which have a "
-            "method `weights`, and torch's MultiheadAttention"
+            "method `weights`, torch's MultiheadAttention, and layers with a projection `qkv`, as timm's"
         )
-    with _recorded(model, before=[(layer, _weights) for layer in layers]) as maps:
+    watch = _Watch()
+    before = [(layer, _weights) for layer in own] + [(layer, watch.start) for layer in others]
+    after = [(layer, watch.stop) for layer in others]
+    with watch if others else nullcontext(), _recorded(model, before, after) as maps:
         yield maps
 
 
@@ -67,7 +78,8 @@ def capture_tokens(model: nn.Module) -> Iterator[list[Tensor]]:
     """
     stacks = [module for module in model.modules() if isinstance(module, Stack)]
     if not stacks:
-        raise ValueError(f"{type(model).__name__} has 0 stacks of vitedu's blocks, expected at least 1")
+        remedy = "load_timm or load_torchvision makes a ViT of it"
+        raise ValueError(f"{type(model).__name__} has 0 stacks of vitedu's blocks, expected at least 1; {remedy}")
     first = [(stack.blocks[0], lambda block, args, kwargs: args[0]) for stack in stacks]
     each = [(block, lambda block, args, kwargs, output: output) for stack in stacks for block in stack.blocks]
     with _recorded(model, before=first, after=each) as tokens:
@@ -107,7 +119,9 @@ def _recorded(
                 ran.clear()
                 ran[key] = calls
             with torch.no_grad():
-                seen.append(look(layer, *call).detach())
+                found = look(layer, *call)
+            if found is not None:
+                seen.append(found.detach())
 
         return hook
 
@@ -142,3 +156,46 @@ def _weights(layer: nn.Module, args: tuple, kwargs: dict) -> Tensor:
         return layer.forward(**given | {"need_weights": True, "average_attn_weights": False})[1]  # (B, h, N, S)
     finally:
         layer.dropout = dropout
+
+
+def _projects(module: nn.Module) -> bool:
+    """Whether the parts of a module have the names of those that make queries and keys."""
+    names = {name for name, _ in module.named_children()}
+    return any(projection <= names for projection in PROJECTIONS)
+
+
+class _Watch(TorchFunctionMode):
+    """Sees every call of a torch function, and keeps what a softmax gives from `start` to `stop` of a layer."""
+
+    watching, found = False, ()
+
+    def __torch_function__(self, func: Callable, types: tuple, args: tuple = (), kwargs: dict | None = None) -> object:
+        kwargs = kwargs or {}
+        output, name = func(*args, **kwargs), getattr(func, "__name__", "")
+        if self.watching and name == "softmax" and kwargs.get("dim", args[1:2]) in (-1, (-1,)):
+            self.found.append(output.detach().clone())  # dropout may follow, in place
+        elif self.watching and name == "scaled_dot_product_attention":
+            self.found.append(_of_fused(*args, **kwargs))
+        return output
+
+    def start(self, *_: object) -> None:
+        """Before the layer runs."""
+        self.watching, self.found = True, []
+
+    def stop(self, layer: nn.Module, *_: object) -> Tensor:
+        """After it: its weights (B, h, N, S)."""
+        self.watching = False
+        if len(self.found) != 1:
+            kind, count = type(layer).__name__, len(self.found)
+            raise ValueError(f"{kind} has projections as an attention layer, but {count} softmaxes over keys, not 1")
+        return self.found.pop()
+
+
+@torch.no_grad()
+def _of_fused(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *rest: object, **options: object) -> Tensor:
+    """The weights in a call of the fused kernel, with its masks and its scale: what it makes of one-hot values."""
+    one_hot = torch.eye(k.shape[-2], dtype=v.dtype, device=v.device).expand(*v.shape[:-1], -1)  # (B, h, S, S)
+    mask, causal = options.pop("attn_mask", mask), options.pop("is_causal", *rest[1:2] or (False,))
+    options.pop("dropout_p", None)
+    with sdpa_kernel(SDPBackend.MATH):  # the explicit softmax, whatever the width of the values
+        return F.scaled_dot_product_attention(q, k, one_hot, mask, 0.0, causal, **options)  # (B, h, N, S)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
@@ -64,6 +64,7 @@ class Run:
     scratch: Path | None  # of a trial run, which writes nothing into the book
     began: float
     commit: str  # "+" marks uncommitted changes
+    steps: list[str]  # what it was asked for by name, of a script that has steps
 
     def clock(self) -> float:
         """Seconds: processor time on a CPU, which other programs leave alone; elsewhere the wall's, all work done."""
@@ -75,7 +76,7 @@ class Run:
     @property
     def command(self) -> str:
         """The command that is running, as a reader would type it."""
-        return shlex.join(["python", f"book/experiments/{self.name}.py", *sys.argv[1:]])
+        return shlex.join(["python", f"book/experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
     def train(
         self, build: Callable[[], nn.Module], data: Dataset, training: TrainConfig, seed: int, **splits: Split
@@ -116,7 +117,9 @@ class Run:
         print(f"wrote {path} after {time.perf_counter() - self.began:.0f} s")
 
 
-def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows: bool = False) -> Run:
+def start(
+    description: str | None, *, device: str = "auto", seeds: int = 3, rows: bool = False, steps: Sequence[str] = ()
+) -> Run:
     """Read the command line that all scripts share, and note when they began.
 
     Args:
@@ -124,6 +127,7 @@ def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows
         device: where it runs unless told otherwise, "auto" for the GPU if there is one.
         seeds: how many it takes unless told otherwise; one with --smoke.
         rows: whether a row can be run by itself, with --row and --update; see `compute`.
+        steps: the names by which parts of it can be asked for.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
@@ -135,12 +139,18 @@ def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows
     if rows:
         parser.add_argument("--row", help="run this row alone and compare it with the record, which stays as it is")
         parser.add_argument("--update", action="store_true", help="with --row: put the new row into the record")
-    parser.set_defaults(row=None, update=False)
+    if steps:
+        parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(steps))
+    parser.set_defaults(row=None, update=False, steps=[])
     asked = parser.parse_args()
+    if unknown := [name for name in asked.steps if name not in steps]:
+        parser.error(f"no step is called {', '.join(unknown)}; there are: {', '.join(steps)}")
     torch.set_num_threads(1)  # so that figures depend neither on the number of cores nor on what else they do
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False
-    )
+    describe = ["git", "describe", "--always", "--dirty=+"]
+    try:
+        described = subprocess.run(describe, capture_output=True, text=True, check=False).stdout
+    except OSError:  # no git on this machine; COMMIT says which revision was brought there
+        described = ""
     return Run(
         name=Path(sys.argv[0]).stem,
         seeds=list(range(asked.seeds)),
@@ -149,7 +159,8 @@ def start(description: str | None, *, device: str = "auto", seeds: int = 3, rows
         update=asked.update,
         scratch=Path(tempfile.mkdtemp(prefix="vitedu-smoke-")) if asked.smoke else None,
         began=time.perf_counter(),
-        commit=described.stdout.strip() or "unknown",
+        commit=os.environ.get("COMMIT") or described.strip() or "unknown",
+        steps=asked.steps,
     )
 
 

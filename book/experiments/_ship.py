@@ -156,7 +156,7 @@ def in_words(c: TrainConfig) -> str:
         f"zooms to as little as {100 * (1 - c.augment.zoom):.0f} % of the area": c.augment.zoom,
         "mirror images": c.augment.flip,
     }
-    optimizer = {"adamw": "AdamW", "sgd": "SGD"}[c.optimizer]
+    optimizer = {"adamw": "AdamW", "sgd": "SGD", "muon": "Muon"}[c.optimizer]
     parts = [
         f"{c.epochs} epochs, {optimizer}, batches of {c.batch_size}, peak rate {c.lr}, {c.schedule}",
         f"weight decay {c.weight_decay}, smoothing {c.label_smoothing}",

@@ -16,7 +16,7 @@ from vitedu.pretrained import WEIGHTS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 EXPERIMENTS, RESULTS = BOOK / "experiments", BOOK / "results"
-SCRIPTS = sorted(path.stem for path in EXPERIMENTS.glob("[!_]*.py"))
+SCRIPTS = sorted(path.stem for path in EXPERIMENTS.glob("[!_]*.py") if path.stem != "gpu")  # it has records by step
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ORIGIN = {"command", "commit", "date", "processor", "versions"}  # what a row that was run by itself says besides
 

@@ -50,9 +50,9 @@ def write_zip(path: Path, files: dict[str, bytes]) -> None:
             archive.writestr(name, data)
 
 
-def write_tgz(path: Path, files: dict[str, bytes]) -> str:
+def write_tar(path: Path, files: dict[str, bytes], packed: str = "gz") -> str:
     """The MD5 sum of the archive."""
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, f"w:{packed}") as archive:
         for name, data in files.items():
             info = tarfile.TarInfo(name)
             info.size = len(data)
@@ -134,7 +134,7 @@ def cifar(request, tmp_path, monkeypatch):
     root = tmp_path / "root"
     root.mkdir()
     sums = {Path(name).name: hashlib.md5(data).hexdigest() for name, data in files.items()}
-    monkeypatch.setattr(published, "tgz_md5", write_tgz(root / published.filename, files))
+    monkeypatch.setattr(published, "tgz_md5", write_tar(root / published.filename, files))
     for part in ("train_list", "test_list"):
         monkeypatch.setattr(published, part, [[name, sums[name]] for name, _ in getattr(published, part)])
     monkeypatch.setattr(published, "meta", {**published.meta, "md5": sums[published.meta["filename"]]})
@@ -204,7 +204,7 @@ def assert_is_imagenette(data, files: dict[str, bytes], side: int) -> None:
 def test_imagenette_is_read_from_the_published_archive(tmp_path, monkeypatch):
     files = photographs()
     inside = {f"imagenette2-160/{name}": data for name, data in files.items()}
-    md5 = write_tgz(tmp_path / "imagenette2-160.tgz", {**inside, "imagenette2-160/noisy_imagenette.csv": b"path,label"})
+    md5 = write_tar(tmp_path / "imagenette2-160.tgz", {**inside, "imagenette2-160/noisy_imagenette.csv": b"path,label"})
     archives = {**datasets.Imagenette._ARCHIVES, "160px": (datasets.Imagenette._ARCHIVES["160px"][0], md5)}
     monkeypatch.setattr(datasets.Imagenette, "_ARCHIVES", archives)
     data = load("imagenette", root=tmp_path, image_size=48, quiet=True)
@@ -239,6 +239,15 @@ def test_a_zip_of_re_encoded_images_says_so(tmp_path):
     assert data.name == "cifar10"
     assert data.source == "offline copy cifar10.zip with re-encoded images"
     assert len(data.test) == 20
+
+
+def test_a_solid_tar_of_the_same_files_is_the_same_set(tmp_path):
+    (tmp_path / "zip").mkdir()
+    write_zip(tmp_path / "zip" / "cifar10.zip", cifar_copy())
+    write_tar(tmp_path / "cifar10.tar.xz", {f"./{name}": data for name, data in cifar_copy().items()}, "xz")
+    zipped, packed = (load("cifar10", root=root, quiet=True) for root in (tmp_path / "zip", tmp_path))
+    assert packed.source == "offline copy cifar10.tar.xz with re-encoded images"
+    assert packed.fingerprint == zipped.fingerprint
 
 
 def test_a_zip_without_splits_says_so(tmp_path):

@@ -1,6 +1,7 @@
 """`vitedu.inspection.rollout`: paths counted one by one, rows that sum to one, and models with and without CLS."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -91,9 +92,35 @@ def test_maps_are_not_changed():
     assert all(torch.equal(a, b) for a, b in zip(maps, before, strict=True))
 
 
-def test_without_maps_there_is_nothing_to_multiply():
-    with pytest.raises(ValueError, match="0 maps"):
-        rollout([])
+@pytest.mark.parametrize("form", [torch.stack, iter, tuple, lambda maps: torch.stack(maps).numpy()])
+def test_maps_come_one_by_one_or_stacked(form):
+    maps = random_maps(3, 2, 4, 5, 5)
+    assert torch.equal(rollout(form(maps)), rollout(maps))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "message"),
+    [
+        ([], "0 maps; run the model inside"),
+        (
+            [(2, 5, 5)],
+            "map 0 has shape (2, 5, 5), expected (B, h, N, N) of each layer; pass [maps] for one layer, or map[:",
+        ),
+        ([(2, 3, 5, 5), (5, 5)], "map 1 has shape (5, 5), expected (B, h, N, N) of each layer"),
+        (
+            [(2, 3, 5, 5), (2, 3, 6, 6)],
+            "map 1 has shape (2, 3, 6, 6), expected (B, h, N, N) with B = 2 and N = 5 as in map 0",
+        ),
+        ([(2, 3, 5, 5), (1, 3, 5, 5)], "map 1 has shape (1, 3, 5, 5), expected (B, h, N, N) with B = 2 and N = 5"),
+        (
+            [(2, 3, 4, 6)],
+            "map 0 has shape (2, 3, 4, 6), expected (B, h, N, N) with B = 2 and N = 6 as in map 0; rollout",
+        ),
+    ],
+)
+def test_maps_that_cannot_be_multiplied_are_refused_with_what_is_wanted(shapes, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        rollout([torch.ones(shape) for shape in shapes])
 
 
 def test_half_precision_maps_are_multiplied_in_full():
@@ -111,3 +138,7 @@ def test_relevance_is_the_row_of_cls_or_the_mean_of_all_rows():
     torch.testing.assert_close(relevance(patches, (2, 3), "mean"), expected.reshape(2, 2, 3))
     with pytest.raises(ValueError, match="7 tokens, expected 0"):
         relevance(weights, (2, 3), "mean")
+    with pytest.raises(ValueError, match=r"weights have shape \(2, 1, 7, 7\), expected \(B, N, N\); fuse_heads"):
+        relevance(weights[:, None], (2, 3), "cls")
+    with pytest.raises(ValueError, match="pool 'map' is not one of cls, mean"):
+        relevance(weights, (2, 3), "map")

@@ -19,9 +19,10 @@ from vitedu.pretrained import WEIGHTS, available, describe, load, save
 from vitedu.train import evaluate
 from vitedu.vit import ViTConfig
 
-SHIPPED_MB = 2.5
+SHIPPED_MB = 6
 ALL_MB = 12  # together
 PHOTOGRAPHS = {"fashion-mnist-small": "fashion-mnist", "cifar10-small": "cifar10", "imagenette-small": "imagenette"}
+PHOTOGRAPHS |= {"imagenette-large": "imagenette"}  # once a GPU has made it
 
 
 @pytest.fixture
@@ -138,7 +139,7 @@ def test_a_model_of_photographs_is_as_good_as_its_card_says(name):
     sample = data.test.subset(torch.randperm(len(data.test), generator=torch.Generator().manual_seed(0))[:2000])
     accuracy, known = evaluate(model, sample, data).accuracy, card["accuracy"]
     assert accuracy == pytest.approx(known, abs=4 * (known * (1 - known) / 2000) ** 0.5)
-    assert accuracy > {"fashion-mnist-small": 0.9, "cifar10-small": 0.7, "imagenette-small": 0.4}[name]
+    assert accuracy > {"fashion-mnist": 0.9, "cifar10": 0.7, "imagenette": 0.4}[PHOTOGRAPHS[name]]
 
 
 def test_no_file_of_weights_is_without_its_description():

@@ -63,6 +63,20 @@ def test_each_round_shows_every_image_once_and_rounds_differ(monkeypatch):
     assert not torch.equal(first, second)
 
 
+def test_what_changes_the_images_does_so_anew_in_each_round(monkeypatch):
+    loop, seen, rounds = make_loop(), [], []
+    monkeypatch.setattr(loop, "step", lambda images, labels: seen.append(images.unique().tolist()))
+
+    def fill(images: torch.Tensor) -> torch.Tensor:
+        rounds.append(len(images))
+        return torch.full_like(images, len(rounds))
+
+    for _ in steps_for(loop, loop.data.train, seconds=6, clock=Ticks(), each_round=fill):
+        pass
+    assert seen == [[1]] * 3 + [[2]] * 3
+    assert rounds == [1257, 1257]
+
+
 def test_it_is_repeatable_and_leaves_the_generator_alone():
     weights = []
     for _ in range(2):

@@ -115,7 +115,7 @@ def test_the_rate_follows_the_schedule(bright_or_dark, small_model, monkeypatch)
     real = TrainingLoop.step
 
     def spy(self, images, labels):
-        seen.append({group["lr"] for group in self.optimizer.param_groups})
+        seen.append({group["lr"] for group in self.optimizers[0].param_groups})
         return real(self, images, labels)
 
     monkeypatch.setattr(TrainingLoop, "step", spy)

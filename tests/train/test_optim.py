@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vitedu.train.optim import adamw, averaged, learning_rate, sgd, split_parameters
+from vitedu.train.optim import Average, adamw, learning_rate, sgd, split_parameters
 from vitedu.vit import ViT, ViTConfig
 
 CASES = [(100, 10, 1e-3), (50, 1, 0.3), (20, 0, 1.0), (7, 3, 2.0)]
@@ -168,7 +168,7 @@ def test_sgd_is_the_gradient_with_momentum_and_decay_on_matrices_alone():
 
 def test_the_average_forgets_its_start_and_follows_its_decay():
     model = nn.Linear(1, 1, bias=False)
-    average, decay = averaged(model, 0.99), 0.99
+    average, decay = Average(model, 0.99), 0.99
     values = [3.0, -1.0, 2.0, 5.0, 5.0]
     expected = values[0]  # the first update copies
     for n, value in enumerate(values):
@@ -193,8 +193,8 @@ class Reads(TorchDispatchMode):
 
 def test_the_average_does_not_stop_a_gpu_for_each_parameter():
     model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))
-    average = averaged(model, 0.9)
+    average = Average(model, 0.9)
     average.update_parameters(model)
     with Reads() as reads:
         average.update_parameters(model)
-    assert reads.count < 4  # torch asks whether this is the first update, of a counter that stays on the CPU
+    assert reads.count < 4  # of the counter of updates, which stays on the CPU

@@ -40,7 +40,7 @@ class PublishedSet:
 
 
 def load_named(name: str, /, root: Path, image_size: Size | None = None, quiet: bool = False) -> Dataset:
-    """Load a published set from `root`: its own files if they are whole, else `<root>/<name>.zip`, else by downloading.
+    """Load a published set from `root`: its own files if whole, else `<root>/<name>.zip` or .tar.xz, else by download.
 
     The publishers give training and test images; the validation split is a fixed, stratified tenth of the training
     images, at most 5,000 (Fashion-MNIST 55,000/5,000/10,000; CIFAR 45,000/5,000/10,000). Imagenette's own `val` is the
@@ -55,8 +55,9 @@ def load_named(name: str, /, root: Path, image_size: Size | None = None, quiet: 
         image_size = pair(image_size or IMAGENETTE_SIZE)
     elif image_size is not None and pair(image_size) != published.shape[1:]:
         raise ValueError(f"{name} has images of {published.shape[1:]}, not {image_size}; leave it out, resize later")
-    files, copy = published.files(image_size), root / f"{name}.zip"
-    if copy.exists() and not all(remote.is_whole(root) for remote in files):
+    files = published.files(image_size)
+    copy = next((path for end in ("zip", "tar.xz") if (path := root / f"{name}.{end}").exists()), None)
+    if copy and not all(remote.is_whole(root) for remote in files):
         return _load_copy(name, copy, image_size, quiet)
     fetch(name, files, root)
     return replace(published.read(root, files, image_size, quiet), name=name)

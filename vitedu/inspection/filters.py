@@ -23,8 +23,10 @@ def embedding_filters(embed: PatchEmbed) -> Components:
 
     Each filter is one row of E, C·P·P numbers. The filters are centred first, so a component says in which ways they
     differ from each other. Components have length 1 and no sign of their own; the largest number of each is made
-    positive, so that the same filters always give the same pictures.
+    positive, so that the same filters always give the same pictures. TypeError for the embedding of another library.
     """
+    if not isinstance(embed, PatchEmbed):
+        raise TypeError(f"a {type(embed).__name__} is no PatchEmbed of vitedu; load_timm or load_torchvision makes one")
     filters = embed.proj.weight.detach().cpu().double()  # (D, C·P·P)
     _, strengths, directions = torch.linalg.svd(filters - filters.mean(dim=0), full_matrices=False)
     largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))  # (R, 1)

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitedu.capture import capture_attention
+from vitedu.inspection.layout import layout_of
 from vitedu.inspection.rollout import FUSIONS, fuse_heads, relevance, rollout
-from vitedu.vit import ViT
 
 DISCARD = 0.9
 
@@ -25,22 +25,23 @@ class Localisation(NamedTuple):
     iou: Tensor
 
 
-def relevance_maps(model: ViT, images: Tensor) -> dict[str, Tensor]:
+def relevance_maps(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Pictures of relevance (B, gh, gw) by every method: normalised images (B, C, H, W) -> {method: pictures}.
 
-    The model has to be in evaluation mode, or dropout changes what gradient × input sees.
+    The model, a `ViT` or a hybrid or torchvision's or timm's, has to be in evaluation mode, or dropout changes what
+    gradient × input sees. ValueError if its tokens lie on no grid that is known.
     """
-    grid, pool = model.grid, model.config.pool
     with capture_attention(model) as maps, torch.no_grad():
         model(images)
+    grid, num_prefix, _, pool = layout_of(model, images, maps)
     found = {f"rollout, {fusion}": rollout(maps, fusion) for fusion in FUSIONS}
     found |= {f"rollout, {fusion}, discarding": rollout(maps, fusion, DISCARD) for fusion in FUSIONS}
     found["last layer"] = fuse_heads(maps[-1])
-    pictures = {name: relevance(weights, grid, pool) for name, weights in found.items()}
-    return pictures | {"gradient × input": gradient_times_input(model, images)}
+    pictures = {name: relevance(weights, grid, pool, num_prefix) for name, weights in found.items()}
+    return pictures | {"gradient × input": gradient_times_input(model, images, grid)}
 
 
-def gradient_times_input(model: ViT, images: Tensor) -> Tensor:
+def gradient_times_input(model: nn.Module, images: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
     """How strongly the winning class's score leans on each patch: (B, C, H, W) -> (B, gh, gw).
 
     The gradient of the score by the pixels times the pixels, summed over channels, without its sign, and averaged over
@@ -51,7 +52,7 @@ def gradient_times_input(model: ViT, images: Tensor) -> Tensor:
         scores = model(pixels).amax(dim=1)  # (B,)
         (gradient,) = torch.autograd.grad(scores.sum(), pixels)
     strength = (gradient * pixels.detach()).sum(dim=1).abs()  # (B, H, W)
-    return F.adaptive_avg_pool2d(strength[:, None], model.grid)[:, 0]  # (B, gh, gw)
+    return F.adaptive_avg_pool2d(strength[:, None], grid or model.grid)[:, 0]  # (B, gh, gw)
 
 
 def baselines(count: int, grid: tuple[int, int], seed: int = 0) -> dict[str, Tensor]:

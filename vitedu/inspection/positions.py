@@ -12,7 +12,13 @@ from vitedu.position import PositionEmbedding
 
 
 def patch_positions(positions: PositionEmbedding) -> Tensor:
-    """The vectors added to the patches, (N, D) without those of the class token; `ValueError` if there are none."""
+    """The vectors added to the patches, (N, D) without those of the class token.
+
+    ValueError if there are none, TypeError for the positions of another library.
+    """
+    if not isinstance(positions, PositionEmbedding):
+        kind = type(positions).__name__
+        raise TypeError(f"a {kind} is no PositionEmbedding of vitedu; load_timm or load_torchvision makes one")
     return positions.vectors()[positions.num_prefix :].detach().cpu()
 
 

@@ -6,31 +6,36 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from vitedu import plot
 from vitedu.capture import capture_attention
 from vitedu.files import say
-from vitedu.vit import ViT
+from vitedu.inspection.layout import layout_of
 
 
 class AttentionMaps:
-    """The attention of a `ViT` to some images, worked out once, ready to be looked at.
+    """The attention of a model to some images, worked out once, ready to be looked at.
 
     Args:
-        model: put into evaluation mode while it runs, and back afterwards.
+        model: a `ViT` or a hybrid, or torchvision's or timm's; put into evaluation mode while it runs, and back
+            afterwards.
         images: normalised, (B, C, H, W).
         pictures: the same as they look, (B, C, H, W), bytes or floats in [0, 1].
+
+    Raises:
+        ValueError: the model's tokens lie on no grid that is known.
     """
 
-    def __init__(self, model: ViT, images: Tensor, pictures: Tensor):
+    def __init__(self, model: nn.Module, images: Tensor, pictures: Tensor):
         was_training = model.training
         with capture_attention(model.eval()) as maps, torch.no_grad():
             model(images)
         model.train(was_training)
+        layout = layout_of(model, images, maps)
         self.maps = torch.stack([layer.float().cpu() for layer in maps])  # (L, B, h, N, N)
         self.pictures = pictures.cpu()
-        self.grid, self.num_prefix = model.grid, model.config.num_prefix
+        self.grid, self.num_prefix, self.has_cls, _ = layout
         height, width = images.shape[-2:]
         self.patch_size = height // self.grid[0], width // self.grid[1]  # a hybrid's tokens stand for its CNN's stride
 
@@ -39,7 +44,7 @@ class AttentionMaps:
 
         ValueError if there is no class token to ask.
         """
-        if query is None and not self.num_prefix:
+        if query is None and not self.has_cls:
             raise ValueError("query None asks the class token, and this model has none; give a patch from 0 on")
         maps = self.maps[layer, image]  # (h, N, N)
         row = 0 if query is None else self.num_prefix + query
@@ -92,12 +97,12 @@ def explore(maps: AttentionMaps) -> object:
     reason = _why_no_controls()
     if reason:
         say(f"{reason}; this is the sheet of image 0")
-        return maps.sheet(0, None if maps.num_prefix else 0)
+        return maps.sheet(0, None if maps.has_cls else 0)
     import ipywidgets as widgets
 
     layers, images, h = maps.maps.shape[:3]
     gh, gw = maps.grid
-    first = [("CLS", None)] if maps.num_prefix else []
+    first = [("CLS", None)] if maps.has_cls else []
     controls = {
         "image": widgets.IntSlider(0, 0, images - 1, description="image"),
         "layer": widgets.IntSlider(layers - 1, 0, layers - 1, description="layer"),

@@ -77,7 +77,8 @@ def random_zoom(images: Tensor, most: float) -> Tensor:
     theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * down - 1)
     grid = F.affine_grid(theta, list(images.shape), align_corners=False)  # (B, H, W, 2)
     # not beyond the centres of the outermost pixels: padding_mode="border", which Apple's GPUs lack before torch 2.13
-    outermost = 1 - 1 / pixels.new_tensor(images.shape[:1:-1])  # (2,): of the columns, then of the rows
+    sides = torch.stack([pixels.new_full((), side) for side in images.shape[:1:-1]])  # (2,): columns, rows; no copy
+    outermost = 1 - 1 / sides
     return F.grid_sample(pixels, grid.clamp(-outermost, outermost), align_corners=False).to(images.dtype)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+from torch import Tensor
 
 from vitedu.data import Split
 from vitedu.train.loop import TrainingLoop, seeded
@@ -24,7 +25,14 @@ def undisturbed(device: torch.device) -> Iterator[Clock]:
         torch.set_num_threads(threads)
 
 
-def steps_for(loop: TrainingLoop, train: Split, seconds: float, clock: Clock) -> Iterator[float]:
+def steps_for(
+    loop: TrainingLoop,
+    train: Split,
+    seconds: float,
+    clock: Clock,
+    wait: int = 1,
+    each_round: Callable[[Tensor], Tensor] | None = None,
+) -> Iterator[float]:
     """Take steps until `seconds` are spent; the schedule follows the time, so that it ends when the time does.
 
     Only the steps count: what the caller does between them, such as an evaluation, is free.
@@ -34,6 +42,8 @@ def steps_for(loop: TrainingLoop, train: Split, seconds: float, clock: Clock) ->
         train: the images to learn from, on the device of the loop.
         seconds: how long.
         clock: what tells the time, in seconds.
+        wait: after how many steps to wait for a GPU, which else runs behind its orders; the time is exact then alone.
+        each_round: what changes the images (N, C, H, W), bytes, anew before each time that all are shown.
 
     Yields:
         The seconds spent, after each step.
@@ -43,7 +53,7 @@ def steps_for(loop: TrainingLoop, train: Split, seconds: float, clock: Clock) ->
     """
     if seconds <= 0:
         raise ValueError(f"{seconds} seconds leave no time for a step; give it some")
-    spent, step, batches = 0.0, 0, iter(())
+    spent, step, batches, images = 0.0, 0, iter(()), train.images
     while spent < seconds:
         loop.model.train()  # an evaluation since the last step may have ended in the other mode
         began = clock()
@@ -52,11 +62,13 @@ def steps_for(loop: TrainingLoop, train: Split, seconds: float, clock: Clock) ->
             if chosen is None:  # every image once, then all of them again in another order
                 batches = iter(torch.randperm(len(train.labels)).to(loop.device).split(loop.config.batch_size))
                 chosen = next(batches)
+                images = each_round(train.images) if each_round else images
             loop.set_learning_rate(int(spent / seconds * loop.total_steps))
-            loop.step(train.images[chosen], train.labels[chosen])
-        if loop.device.type == "cuda":
+            loop.step(images[chosen], train.labels[chosen])
+        step += 1
+        if loop.device.type == "cuda" and step % wait == 0:
             torch.cuda.synchronize(loop.device)  # a GPU only takes orders: wait until they are carried out
-        spent, step = spent + clock() - began, step + 1
+        spent += clock() - began
         yield spent
 
 

@@ -33,6 +33,8 @@ class TrainConfig:
         "last"  # whose weights the model has at the end: "last" epoch, or the "best" one on the validation split
     )
     accumulate: int = 1  # parts in which a batch is computed, one after the other; the step is that of the whole batch
+    compile: bool = False  # let torch.compile make kernels of the model: a minute at first, then a shorter step
+    channels_last: bool = False  # keep images as (B, H, W, C) in memory, as the fast convolutions want them
     recompute: bool = False  # keep only the tokens between the blocks; their insides are computed a second time
     augment: Augment = field(default_factory=Augment)
     seed: int = 0

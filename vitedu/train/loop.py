@@ -23,7 +23,7 @@ from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_
 from vitedu.train.identity import what_changed
 from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
-from vitedu.train.optim import OPTIMIZERS, averaged, learning_rate
+from vitedu.train.optim import OPTIMIZERS, Average, learning_rate
 from vitedu.train.progress import Progress
 
 
@@ -32,9 +32,9 @@ class TrainingDiverged(RuntimeError):
 
 
 class TrainingLoop:
-    """What one epoch does, and the optimiser it does it with; `fit` drives it.
+    """What one epoch does, and the optimisers it does it with; `fit` drives it. A step never waits for a GPU.
 
-    Between epochs it keeps nothing but the state of the optimiser and of the loss scaler, and the averaged weights if
+    Between epochs it keeps nothing but the state of the optimisers and of the loss scaler, and the averaged weights if
     there are any, so a checkpoint of the model and those is enough to go on.
     """
 
@@ -52,9 +52,14 @@ class TrainingLoop:
         if num_images < world_size():
             raise ValueError(f"{num_images} training images for {world_size()} processes; each needs at least one")
         self.recomputed = stages_of(model) if config.recompute else []
+        if config.channels_last:
+            model.to(memory_format=torch.channels_last)
         self.network = data_parallel(model)
-        self.optimizer = OPTIMIZERS[config.optimizer](model, config)
-        self.average = averaged(model, config.ema) if config.ema else None
+        if config.compile:
+            self.network = torch.compile(self.network)
+        self.mean, self.std = data.mean.to(device), data.std.to(device)  # a copy in each step would wait for a GPU
+        self.optimizers = OPTIMIZERS[config.optimizer](model, config)
+        self.average = Average(model, config.ema) if config.ema else None
         self.best = copy.deepcopy(model) if config.keep == "best" else None
         self.mix = mixer(config.mixup, config.cutmix, len(data.class_names))
         self.dtype = amp_dtype(device, getattr(model, "width", 0))
@@ -97,15 +102,20 @@ class TrainingLoop:
 
     def step(self, images: Tensor, labels: Tensor) -> Tensor:
         """One update from bytes (B, C, H, W) and labels (B,); returns the loss, a scalar on the device."""
-        images = normalise(images, self.data.mean, self.data.std)  # (B, C, H, W), float32
-        images = self.config.augment(images)  #                      (B, C, H, W)
-        images, targets = self.mix(images, labels)  #                (B, C, H, W), (B,) or (B, K)
-        self.optimizer.zero_grad(set_to_none=True)
+        images = normalise(images, self.mean, self.std)  # (B, C, H, W), float32
+        images = self.config.augment(images)  #            (B, C, H, W)
+        images, targets = self.mix(images, labels)  #      (B, C, H, W), (B,) or (B, K)
+        if self.config.channels_last:
+            images = images.to(memory_format=torch.channels_last)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss = self.backward(images, targets)
         if self.config.clip_norm:
-            self.scaler.unscale_(self.optimizer)
+            for optimizer in self.optimizers:
+                self.scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        self.scaler.step(self.optimizer)
+        for optimizer in self.optimizers:
+            self.scaler.step(optimizer)
         self.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
@@ -128,14 +138,15 @@ class TrainingLoop:
         """Give every parameter group the schedule's rate for this step."""
         warmup_steps = round(self.config.warmup * self.total_steps)
         self.lr = learning_rate(step, self.total_steps, warmup_steps, self.config.lr, self.config.schedule)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr
 
     def save(self, out: str | Path, history: list[dict], about: dict) -> None:
         """Write a checkpoint after the last epoch of `history`; `about` is what a resumed run has to agree with."""
         state = {"epoch": len(history), "scaler": self.scaler.state_dict(), "history": history, "about": about}
         if rank() == 0:
-            save_checkpoint(out, self.model, self.optimizer, state, average=self.average, best=self.best)
+            save_checkpoint(out, self.model, self.optimizers, state, average=self.average, best=self.best)
 
     def restore(self, out: str | Path, about: dict) -> list[dict]:
         """Go back to the checkpoint in `out`; returns the history up to it.
@@ -146,7 +157,7 @@ class TrainingLoop:
         problem = what_changed(state.get("about", {}), about)
         if problem:
             raise CheckpointError(f"{out} cannot be resumed: {problem}")
-        load_checkpoint(out, self.model, self.optimizer, average=self.average, best=self.best)
+        load_checkpoint(out, self.model, self.optimizers, average=self.average, best=self.best)
         if state.get("scaler"):
             self.scaler.load_state_dict(state["scaler"])
         history = state.get("history", [])

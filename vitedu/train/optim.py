@@ -1,14 +1,15 @@
 """The optimiser: which parameters decay, and how the learning rate moves.
 
 AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101. Cosine: the same, 2016, arXiv:1608.03983. Warm-up: Goyal et al.
-2017, arXiv:1706.02677. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
+2017, arXiv:1706.02677. Muon: Jordan et al. 2024, kellerjordan.github.io/posts/muon; the length of its steps: Liu et al.
+2025, arXiv:2502.16982. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
 """
 
+import copy
 import math
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
+from torch import nn
 
 SCHEDULES = ("cosine", "steps", "constant")
 DROPS = (5 / 9, 5 / 6)  # where in training the schedule "steps" divides the rate by ten
@@ -52,37 +53,65 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, with `weight_decay` on those that `split_parameters` lets decay."""
     # one kernel for the whole update, on CPU and GPU
-    return torch.optim.AdamW(_groups(model, weight_decay), lr=lr, fused=True)
+    return torch.optim.AdamW(_groups(*split_parameters(model), weight_decay), lr=lr, fused=True)
 
 
 def sgd(model: nn.Module, lr: float, weight_decay: float, momentum: float) -> torch.optim.SGD:
     """Stochastic gradient descent, with `weight_decay` (here added to the gradient) on the same parameters."""
-    return torch.optim.SGD(_groups(model, weight_decay), lr=lr, momentum=momentum, fused=True)
+    return torch.optim.SGD(_groups(*split_parameters(model), weight_decay), lr=lr, momentum=momentum, fused=True)
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict]:
+def muon(model: nn.Module, lr: float, weight_decay: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices of the blocks, at steps as long as AdamW's, and AdamW for all else. ValueError if it lacks.
+
+    Muon makes all singular values of a step about equal, which is meant for matrices between hidden layers only.
+    """
+    if not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"torch {torch.__version__} has no Muon; take torch 2.9 or later, or the optimizer 'adamw'")
+    inside = {id(parameter) for stage in getattr(model, "stages", []) for parameter in stage.parameters()}
     decay, no_decay = split_parameters(model)
+    matrices = [parameter for parameter in decay if id(parameter) in inside and parameter.ndim == 2]
+    if not matrices:
+        raise ValueError(f"{type(model).__name__} has no matrices in its `stages` for Muon; take the optimizer 'adamw'")
+    mine = {id(parameter) for parameter in matrices}
+    others = [parameter for parameter in decay if id(parameter) not in mine]
+    rest = torch.optim.AdamW(_groups(others, no_decay, weight_decay), lr=lr, fused=True)
+    return [torch.optim.Muon(matrices, lr=lr, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"), rest]
+
+
+def _groups(decay: list[nn.Parameter], no_decay: list[nn.Parameter], weight_decay: float) -> list[dict]:
     return [{"params": decay, "weight_decay": weight_decay}, {"params": no_decay, "weight_decay": 0.0}]
 
 
-OPTIMIZERS = {
-    "adamw": lambda model, config: adamw(model, config.lr, config.weight_decay),
-    "sgd": lambda model, config: sgd(model, config.lr, config.weight_decay, config.momentum),
+OPTIMIZERS = {  # the list of those that share a model's parameters
+    "adamw": lambda model, config: [adamw(model, config.lr, config.weight_decay)],
+    "sgd": lambda model, config: [sgd(model, config.lr, config.weight_decay, config.momentum)],
+    "muon": lambda model, config: muon(model, config.lr, config.weight_decay),
 }
 
 
-def averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of the model whose `update_parameters(model)` moves each weight by a share 1 - decay of the way to it.
+class Average(nn.Module):
+    """A copy of the model, `module`; each update moves its weights by a share 1 - decay of the way to the model's.
 
     The first steps count for more, or the untrained start would stay in the average for long: after n updates the
-    decay is at most (1 + n) / (10 + n).
+    decay is at most (1 + n) / (10 + n). Torch's own `AveragedModel` sends n to the GPU in each step, and waits for it.
     """
 
-    def move(averages: list[Tensor], current: list[Tensor], updates: Tensor) -> None:
-        # All weights at once, and the share stays on the device: a GPU that is asked for a number has to stop for it.
-        share = 1 - ((1 + updates) / (10 + updates)).clamp(max=decay)
-        way = torch._foreach_sub(current, averages)
-        torch._foreach_mul_(way, share)
-        torch._foreach_add_(averages, way)
+    def __init__(self, model: nn.Module, decay: float):
+        super().__init__()
+        self.module, self.decay = copy.deepcopy(model), decay
+        self.register_buffer("n_averaged", torch.tensor(0))  # stays on the CPU, where reading it costs nothing
 
-    return AveragedModel(model, multi_avg_fn=torch.no_grad()(move))
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        """Move the weights towards those of `model`; its buffers are copied, and at first its weights, too."""
+        averages, current, n = list(self.module.parameters()), list(model.parameters()), self.n_averaged
+        if n == 0:
+            torch._foreach_copy_(averages, current)
+        else:
+            way = torch._foreach_sub(current, averages)
+            torch._foreach_mul_(way, (1 - ((1 + n) / (10 + n)).clamp(max=self.decay)).item())
+            torch._foreach_add_(averages, way)
+        for ours, theirs in zip(self.module.buffers(), model.buffers(), strict=True):
+            ours.copy_(theirs)
+        self.n_averaged += 1
