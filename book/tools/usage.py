@@ -34,7 +34,7 @@ def processor_seconds(pid: int) -> float:
 
 
 class Meter:
-    """Follows a process until it ends: `mib` is the most that was seen, `seconds` what was used at the last `read`."""
+    """Follows a process until it ends: `mib` is the most memory seen, `seconds` what was used at the last `read`."""
 
     def __init__(self, pid: int):
         self.pid, self.seconds, self.mib = pid, 0.0, 0.0
@@ -46,5 +46,6 @@ class Meter:
             time.sleep(INTERVAL)
 
     def read(self) -> None:
-        """Note the processor time; of a process that has ended the last reading stays."""
+        """Note the processor time, and the memory at this moment; once the process has ended the last reading stays."""
         self.seconds = max(self.seconds, processor_seconds(self.pid))
+        self.mib = max(self.mib, anonymous_mib(self.pid))
