@@ -49,6 +49,19 @@ def write_json(path: Path, content: dict) -> None:
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False).encode())
 
 
+def read_json(path: Path, missing: str, remedy: str) -> dict:
+    """What `write_json` wrote. CheckpointError, `missing` or one that ends with `remedy`, if it is not there or no JSON."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise CheckpointError(missing) from None
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not valid JSON ({error}); {remedy}") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds no JSON object; {remedy}")
+    return content
+
+
 def read_safetensors(content: bytes, where: Path) -> dict[str, Tensor]:
     """The tensors in the bytes of a safetensors file. CheckpointError if the file is none, whatever its checksum."""
     try:

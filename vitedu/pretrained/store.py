@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from vitedu.files import CheckpointError, check_weights, read_safetensors, write_whole
+from vitedu.files import CheckpointError, check_weights, read_json, read_safetensors, write_whole
 from vitedu.models.table import MODELS
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -50,13 +50,7 @@ def describe(name: str, folder: str | Path = WEIGHTS) -> dict:
     """
     if name not in available(folder):
         raise ValueError(f"no weights called {name!r}; there are: {', '.join(available(folder)) or 'none'}")
-    try:
-        card = json.loads((Path(folder) / f"{name}.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{name}.json is not valid JSON ({error}); install again") from None
-    if not isinstance(card, dict):
-        raise CheckpointError(f"{name}.json holds no description of a model; install again")
-    return card
+    return read_json(Path(folder) / f"{name}.json", f"no {name}.json in {folder}; install again", "install again")
 
 
 def available(folder: str | Path = WEIGHTS) -> list[str]:

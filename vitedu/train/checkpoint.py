@@ -7,7 +7,6 @@ the folder is touched.
 """
 
 import hashlib
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from vitedu.files import CheckpointError, check_weights, read_safetensors, write_json, write_whole
+from vitedu.files import CheckpointError, check_weights, read_json, read_safetensors, write_json, write_whole
 
 STATE_FILE = "checkpoint.json"
 # What a checkpoint says, and of which type; the rest has to be there always.
@@ -66,14 +65,10 @@ def save_checkpoint(
 def read_state(directory: str | Path) -> dict:
     """The JSON part of the checkpoint in `directory`. CheckpointError if there is none or it cannot be read."""
     path = Path(directory) / STATE_FILE
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"no {STATE_FILE} in {directory}; start a run there before resuming it") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); start the run again") from None
+    missing = f"no {STATE_FILE} in {directory}; start a run there before resuming it"
+    state = read_json(path, missing, remedy="start the run again")
     for key, kind in KNOWN.items():
-        if not isinstance(state, dict) or ((key in state or key not in OPTIONAL) and type(state.get(key)) is not kind):
+        if (key in state or key not in OPTIONAL) and type(state.get(key)) is not kind:
             raise CheckpointError(f"{path} has no {key} of type {kind.__name__}; it is damaged, or of another version")
     if not all(isinstance(saved, dict) and isinstance(saved.get("parameters"), dict) for saved in state["optimizers"]):
         raise CheckpointError(f"{path} does not say which parameters an optimizer has moved; it is damaged")

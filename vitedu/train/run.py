@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from vitedu.files import CheckpointError, write_json
+from vitedu.files import CheckpointError, read_json, write_json
 from vitedu.models.table import CLASSIFIERS, MODELS
 from vitedu.position import interpolate_positions
 from vitedu.train.augment import Augment
@@ -30,12 +30,8 @@ def write_run(out: Path, run: dict) -> None:
 def read_run(out: Path) -> dict:
     """The settings of the run in `out`. CheckpointError if no run was started there, or its settings make no sense."""
     path = out / RUN_FILE
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise CheckpointError(f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}") from None
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); start the run again") from None
+    missing = f"no {RUN_FILE} in {out}; start a run there with --data NAME --out {out}"
+    run = read_json(path, missing, remedy="start the run again")
     try:
         if "hybrid" in run:  # of a run that began when that was an option of its own
             run["kind"] = "hybrid" if run.pop("hybrid") else "vit"
