@@ -50,7 +50,7 @@ def write_json(path: Path, content: dict) -> None:
 
 
 def read_json(path: Path, missing: str, remedy: str) -> dict:
-    """What `write_json` wrote. CheckpointError, `missing` or one that ends with `remedy`, if it is not there or no JSON."""
+    """What `write_json` wrote. CheckpointError, `missing` or one that ends with `remedy`, if there is no such file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
