@@ -3,6 +3,7 @@
 import argparse
 import json
 import math
+import multiprocessing
 import os
 import platform
 import shlex
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
@@ -33,7 +34,16 @@ SMOKE = "--smoke" in sys.argv
 STAND_INS = {"digits": (1, 8), "fashion-mnist": (1, 28), "cifar10": (3, 32)}  # channels and sides
 
 T = TypeVar("T")
+Case = TypeVar("Case")
 Rows = dict[str, Callable[[list[int]], dict]]  # what computes the row of a name, given the seeds
+
+
+_work: list[Callable] = []  # the function that a pool of processes is working on
+
+
+def _call(case: Case) -> object:
+    """The function at hand, for one case; at the front of what is there, in the process that was forked for it."""
+    return _work[-1](case)
 
 
 def or_smoke(real: T, small: T) -> T:
@@ -65,6 +75,23 @@ class Run:
     began: float
     commit: str  # "+" marks uncommitted changes
     steps: list[str]  # what it was asked for by name, of a script that has steps
+    jobs: int  # how many of its training runs go on at once, in a process each
+
+    def each(self, function: Callable[[Case], T], cases: Iterable[Case]) -> list[T]:
+        """What `function` returns for each case, in their order; `--jobs` of them at a time.
+
+        A process for each, so that one thread, one seed and one peak of memory belong to one run. Nothing before the
+        call may have touched a GPU, which a forked process cannot take over.
+        """
+        cases = list(cases)
+        if self.jobs == 1 or len(cases) < 2 or multiprocessing.parent_process():
+            return [function(case) for case in cases]
+        _work.append(function)  # reaches the processes by forking, so that a lambda will do
+        try:
+            with multiprocessing.get_context("fork").Pool(self.jobs, maxtasksperchild=1) as pool:
+                return pool.map(_call, cases, chunksize=1)
+        finally:
+            _work.pop()
 
     def clock(self) -> float:
         """Seconds: processor time on a CPU, which other programs leave alone; elsewhere the wall's, all work done."""
@@ -135,6 +162,7 @@ def start(
     count, place = or_smoke(seeds, 1), f"auto (a GPU if there is one), cpu, cuda, cuda:1 or mps; without it {device}"
     parser.add_argument("--seeds", type=int, default=count, help="how many, from 0 on; a spread needs 3 or more")
     parser.add_argument("--device", default=device, help=place)
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time, where a script can; one core each")
     parser.add_argument("--smoke", action="store_true", help="whether it runs: seconds, tiny sizes, nothing recorded")
     if rows:
         parser.add_argument("--row", help="run this row alone and compare it with the record, which stays as it is")
@@ -161,6 +189,7 @@ def start(
         began=time.perf_counter(),
         commit=os.environ.get("COMMIT") or described.strip() or "unknown",
         steps=asked.steps,
+        jobs=asked.jobs,
     )
 
 
@@ -199,7 +228,7 @@ def compute(
 ) -> list[dict]:
     """Run every row and record them, or with --row one of them, and show it beside the recorded one.
 
-    Each row is a dict, to which its "name" is added; `in_words` says what is in it.
+    Each row is a dict, to which its "name" is added; `in_words` says what is in it. With --jobs rows run side by side.
 
     Returns:
         The rows, none with --row.
@@ -207,10 +236,13 @@ def compute(
     if run.row:
         repeat(run, rows, in_words)
         return []
-    done = []
-    for name, measure in rows.items():
-        done.append({"name": name, **measure(run.seeds)})
-        print(f"{name:34} {in_words(done[-1])}", flush=True)
+
+    def row(name: str) -> dict:
+        found = {"name": name, **rows[name](run.seeds)}
+        print(f"{name:34} {in_words(found)}", flush=True)
+        return found
+
+    done = run.each(row, rows)
     run.record(about, sources, done)
     return done
 

@@ -3,6 +3,7 @@
 import importlib
 import json
 import math
+import os
 import runpy
 import sys
 import tempfile
@@ -99,6 +100,26 @@ def test_a_table_is_recorded_whole(table, tmp_path):
     assert [row["name"] for row in done] == ["first", "second"]
     assert done[1]["accuracy"]["values"] == pytest.approx([0.8, 0.81, 0.82])
     assert done[1]["accuracy"]["std"] == pytest.approx(0.01)
+
+
+def test_processes_side_by_side_record_what_one_after_the_other_does(table):
+    assert table("--jobs", "2") == table()
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_each_case_has_a_process_of_its_own_and_the_answers_keep_their_order(call, jobs):
+    call("a_script.py", "--jobs", str(jobs))
+    run = importlib.import_module("_record").start("A test.")
+    found = run.each(lambda case: (case**2, os.getpid()), range(5))
+    assert [square for square, _ in found] == [0, 1, 4, 9, 16]
+    assert len({process for _, process in found} - {os.getpid()}) == (5 if jobs > 1 else 0)
+
+
+def test_a_fault_in_a_process_comes_out_as_in_one(call):
+    call("a_script.py", "--jobs", "2")
+    run = importlib.import_module("_record").start("A test.")
+    with pytest.raises(ZeroDivisionError):
+        run.each(lambda case: 1 / case, [1, 0])
 
 
 def test_a_row_is_shown_beside_its_record_which_stays(table, tmp_path, capsys):
