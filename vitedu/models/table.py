@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import gcd
 
 from torch import nn
 
 from vitedu.models.cnn import CNNConfig, ResNet
+from vitedu.models.cvt import CvT, CvTConfig
 from vitedu.models.detr import DETR, DETRConfig
 from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.patch import pair
 from vitedu.vit import ViT, ViTConfig
 
 
@@ -28,6 +31,24 @@ class Entry:
     transformer: bool = True
 
 
+def small_cvt(vit: ViTConfig) -> CvTConfig:
+    """A `CvT` for the same images and classes as a `ViT`, and about as much to compute.
+
+    Stages of half, once and twice its width. The second has as many tokens as the ViT; a block of any stage then costs
+    about what one of the ViT's does, and the third stage gets the blocks that the first two, of one each, leave.
+    """
+    D, h, stride = vit.dim, vit.num_heads, max(1, min(pair(vit.patch_size)) // 2)
+    same = "image_size in_channels num_classes pool init norm mlp_ratio dropout attention_dropout drop_path"
+    return CvTConfig(
+        dims=(D // 2, D, 2 * D),
+        depths=(1, 1, max(1, vit.depth - 2)),
+        num_heads=(gcd(D // 2, max(1, h // 2)), h, 2 * h),
+        kernels=(max(3, 2 * stride - 1), 3, 3),
+        strides=(stride, 2, 2),
+        **{name: getattr(vit, name) for name in same.split()},
+    )
+
+
 MODELS: dict[str, Entry] = {
     "vit": Entry(ViT, {"config": ViTConfig}, ViT),
     "hybrid": Entry(
@@ -41,6 +62,7 @@ MODELS: dict[str, Entry] = {
         lambda c: ResNet(CNNConfig(in_channels=c.in_channels, num_classes=c.num_classes)),
         transformer=False,
     ),
+    "cvt": Entry(CvT, {"config": CvTConfig}, lambda c: CvT(small_cvt(c))),
     "detr": Entry(DETR, {"config": DETRConfig}),
 }
 CLASSIFIERS = [name for name, entry in MODELS.items() if entry.classifier]
