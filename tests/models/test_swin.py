@@ -9,7 +9,8 @@ import torchvision
 from vitedu.capture import capture_attention, capture_tokens
 from vitedu.cost import count_parameters
 from vitedu.models import swin, window_attention
-from vitedu.models.swin import PatchMerging, Swin, SwinBlock, SwinConfig, small_swin, swin_preset
+from vitedu.models.swin import PatchMerging, Swin, SwinBlock, SwinConfig, swin_preset
+from vitedu.models.table import small_swin
 from vitedu.pretrained.convert_swin import load_swin
 from vitedu.vit import preset
 
@@ -56,7 +57,7 @@ MUTANTS = {
     "index transposed": (swin.WindowAttention, "offsets", None),
     "shift to the other side": (SwinBlock, "attend", None),
     "rolled before it is padded": (SwinBlock, "attend", None),
-    "no mask": (swin, "shift_mask", lambda size, window, shift: torch.zeros(())),
+    "no mask": (swin, "shift_mask", lambda *arguments: 0 * window_attention.shift_mask(*arguments)),
 }
 
 

@@ -14,7 +14,6 @@ from vitedu.block import MLP, BlockOptions, DropPath, Stack
 from vitedu.initialise import count, initialise
 from vitedu.models.window_attention import WindowAttention, partition, reverse, shift_mask
 from vitedu.patch import PatchEmbed, Size, check_images, pair, patch_grid
-from vitedu.vit import ViTConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,21 +203,3 @@ def swin_preset(name: str, **changes) -> SwinConfig:
     if name not in PRESETS:
         raise ValueError(f"preset {name!r} is not one of {', '.join(PRESETS)}")
     return SwinConfig(**PRESETS[name] | changes)
-
-
-def small_swin(config: ViTConfig) -> SwinConfig:
-    """A Swin of two stages for the images, classes, last width and depth of a `ViTConfig`; windows fit small maps."""
-    grid, width = config.grid, config.dim // 2
-    heads = max(1, width // 32)  # d = 32, as in the paper
-    fitting = (side for side in (7, 6, 5, 4) if all(length % side == 0 for length in grid))
-    return SwinConfig(
-        image_size=config.image_size,
-        patch_size=config.patch_size,
-        in_channels=config.in_channels,
-        num_classes=config.num_classes,
-        dim=width,
-        depths=(max(1, config.depth // 3), max(1, config.depth - config.depth // 3)),
-        num_heads=(heads, 2 * heads),
-        window=next(fitting, 4),
-        **config.block_options | {"norm": "pre", "eps": SwinConfig.eps},
-    )
