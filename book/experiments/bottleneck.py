@@ -1,4 +1,4 @@
-"""Copying a sequence through a state of fixed size, with and without attention, by length (8 min on one core).
+"""Copying a sequence through a state of fixed size, with and without attention, by length (9 min on one core).
 
 One model for all lengths: an encoder and a decoder of the same width, trained on lengths drawn at random, measured
 after 1,000 and after 3,000 steps on sequences that it writes by itself.
