@@ -108,12 +108,15 @@ class Run:
         return shlex.join(["python", f"book/experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
     def train(
-        self, build: Callable[[], nn.Module], data: Dataset, training: TrainConfig, seed: int, **splits: Split
+        self, build: Callable[[], nn.Module], data: Dataset, training: TrainConfig, seed: int, **options
     ) -> tuple[nn.Module, list[dict]]:
-        """A fresh model after training, and its history; first weights and order of the pictures follow the seed."""
+        """A fresh model after training, and its history; first weights and order of the pictures follow the seed.
+
+        `options` are those of `fit`.
+        """
         torch.manual_seed(seed)
         model = build()
-        return model, fit(model, data, replace(training, seed=seed), device=self.device, shown=False, **splits)
+        return model, fit(model, data, replace(training, seed=seed), device=self.device, shown=False, **options)
 
     def folder(self, real: Path) -> Path:
         """`real`, or for a trial run a folder of its own."""
