@@ -86,6 +86,8 @@ class Run:
         cases = list(cases)
         if self.jobs == 1 or len(cases) < 2 or multiprocessing.parent_process():
             return [function(case) for case in cases]
+        import torch._dynamo  # noqa: F401  an optimiser's first step imports it: once here, not in each process
+
         _work.append(function)  # reaches the processes by forking, so that a lambda will do
         try:
             with multiprocessing.get_context("fork").Pool(self.jobs, maxtasksperchild=1) as pool:
