@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,8 +87,7 @@ class Run:
         cases = list(cases)
         if self.jobs == 1 or len(cases) < 2 or multiprocessing.parent_process():
             return [function(case) for case in cases]
-        import torch._dynamo  # noqa: F401  an optimiser's first step imports it: once here, not in each process
-
+        import_module("torch._dynamo")  # the first optimiser does: seconds, here once and not in each process
         _work.append(function)  # reaches the processes by forking, so that a lambda will do
         try:
             with multiprocessing.get_context("fork").Pool(self.jobs, maxtasksperchild=1) as pool:
