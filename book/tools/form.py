@@ -1,4 +1,4 @@
-"""The form of a chapter that follows from its tags and its captions, for `make notebooks` to write and the tests to keep.
+"""The form of a chapter that follows from its tags and captions: `make notebooks` writes it, the tests keep it.
 
 Under a figure stands its caption, a Markdown cell that begins `**Figure 5.1.**`. Code that only draws carries the tag
 `hide-input`: it is folded in the site, in Jupyter and in Colab, and its first line says what the fold holds. Under
