@@ -6,9 +6,11 @@ of their size on the page, for screens that have as many.
 
 import html
 import re
+import zlib
 from functools import cache
 from pathlib import Path
 
+from docutils import nodes
 from PIL import Image
 from sphinx.application import Sphinx
 
@@ -24,6 +26,14 @@ def size_of(path: Path) -> tuple[float, float] | None:
             return image.size
     box = re.search(r"viewBox=\"[\d.-]+ [\d.-]+ ([\d.]+) ([\d.]+)\"", path.read_text(encoding="utf-8"))
     return (float(box[1]), float(box[2])) if box else None
+
+
+def forget_styles(app: Sphinx, doctree: nodes.document) -> None:
+    """A notebook's own sizes would become a style of the tag, against which the page could not shrink a picture."""
+    for image in doctree.findall(nodes.image):
+        if image.get("uri", "").endswith(".png"):
+            image.attributes.pop("width", None)
+            image.attributes.pop("height", None)
 
 
 def say_sizes(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
@@ -44,6 +54,8 @@ def say_sizes(app: Sphinx, page: str, template: str, context: dict, doctree: obj
         context["body"] = IMAGE.sub(written, context["body"])
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: Sphinx) -> dict:
+    app.connect("doctree-read", forget_styles)
     app.connect("html-page-context", say_sizes)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    revision = zlib.crc32(Path(__file__).read_bytes())  # a change of this file makes Sphinx read all pages anew
+    return {"version": "1", "env_version": revision, "parallel_read_safe": True, "parallel_write_safe": True}
