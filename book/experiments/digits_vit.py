@@ -26,7 +26,7 @@ def shipped(data: Dataset) -> Shipped:
         build=lambda: ViT(settings(0)[0]),
         config=lambda seed: settings(seed)[1],
         paper="`vitedu.vit.ViT`, Dosovitskiy et al. 2020, arXiv:2010.11929",
-        pictures="the UCI repository's handwritten digits (Alpaydin and Kaynak 1998, CC BY 4.0), as scikit-learn has them",
+        pictures="handwritten digits of the UCI repository (Alpaydin and Kaynak 1998, CC BY 4.0), from scikit-learn",
         limits="It knows ten digits, scanned, scaled and counted into 8 × 8 pixels, and answers with one of them "
         "whatever it is shown.",
     )
