@@ -56,6 +56,8 @@ def named(run: Run, model: nn.Module, pictures: Split) -> dict[str, float]:
 def row(name: str, found: list[dict], seconds: list[float]) -> dict:
     """What one kind of model named under each setting of the cues, over its seeds."""
     shares = {cue: {which: spread([one[cue][which] for one in found]) for which in found[0][cue]} for cue in found[0]}
+    if len(found) == 1:  # one model has no spread
+        shares = {cue: {which: {"mean": s["mean"]} for which, s in both.items()} for cue, both in shares.items()}
     return {"name": name, "seeds": len(found), "texture": shares, "seconds": seconds}
 
 
