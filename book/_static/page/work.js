@@ -14,7 +14,7 @@
 
   function build(box, options) {
     const state = { scene: drawing.scene(7, OPENING), model: options.model || "shapes-vit", query: CLS, shown: null,
-      order: null, positions: true, drawing: false, result: vitedu.rest.work, live: false };
+      order: null, positions: true, drawing: false, result: rest(vitedu.rest.work), live: false };
     const short = "short" in options, view = makePicture(state), answer = makeAnswer(), attention = makeMaps(state);
     const says = el("p", { class: "vp-says", "aria-live": "polite" });
     const recompute = vitedu.onceAFrame(compute);
@@ -274,6 +274,26 @@
     }
     return { node, draw, listen: (to) => { press = to; } };
   }
+
+  /* What the piece shows before its weights are here: the answers to its first picture, and where CLS looks. */
+  function rest({ after, heads, depth, cls }) {
+    const bytes = vitedu.bytesOf(cls), names = shownNames(depth, heads);
+    const result = { after, heads, depth, prefix: 1, probabilities: vitedu.softmax(after[after.length - 1]) };
+    return { ...result, rest: (shown) => Array.from(bytes.subarray(64 * names.indexOf(shown), 64 * names.indexOf(shown) + 64)) };
+  }
+  const shownNames = (depth, heads) =>
+    [...Array.from({ length: depth }, (_, l) => [...Array(heads).keys(), "mean"].map((h) => `${l},${h}`)).flat(), "rollout"];
+
+  /* The content of work-rest.js: a test compares it with what the model says today. */
+  vitedu.packRest = function (name) {
+    const result = vitedu.model(name).run(drawing.picture(drawing.scene(7, OPENING)).pixels), depth = result.maps.length;
+    const bytes = shownNames(depth, result.heads).map((shown) => {
+      const map = chosen(shown, result, CLS), top = Math.max(...map);
+      return map.map((w) => String.fromCharCode(Math.round((255 * w) / top))).join("");
+    });
+    const after = result.after.map((scores) => scores.map((s) => +s.toFixed(2)));
+    return { after, heads: result.heads, depth, cls: btoa(bytes.join("")) };
+  };
 
   vitedu.piece("work", build);
 })();
