@@ -5,16 +5,18 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
 
 (function () {
   const base = document.currentScript.src.replace(/[^/]*$/, ""), fetched = {}, builders = {};
-  const NEEDS = {
-    work: ["vit.js", "drawing.js", "maps.js", "work-rest.js", "work.js"],
-    digit: ["vit.js", "maps.js", "digit.js"],
-    patches: ["cost.js", "portrait.js", "patches.js"],
-    walk: ["cost.js", "walk.js"],
-    positions: ["vit.js", "maps.js", "positions.js"],
-    lookup: ["chart.js", "lookup.js"],
-    alpha: ["maps.js", "alpha.js"],
-    schedule: ["chart.js", "schedule.js"],
-    ablations: ["ablations-rows.js", "ablations.js"],
+  const WORK = ["vit.js", "hybrid.js", "drawing.js", "maps.js", "work-rest.js", "work.js"];
+  /* name: [scripts, title, how it is used] */
+  const PIECES = {
+    work: [WORK, "A Vision Transformer at work", "Place an object, or draw one. Point at a patch to ask it; drag to move the object. Keys: arrows, with Shift they move."],
+    digit: [["vit.js", "maps.js", "digit-rest.js", "digit.js"], "A digit that you draw", "With a mouse or a finger; by keys, arrows move the pen and draw with Shift."],
+    patches: [["cost.js", "portrait.js", "patches.js"], "The patch dial", "Turn P and watch what attention can point at, and what it costs."],
+    walk: [["cost.js", "walk.js"], "The shape walk", "Choose a model, or numbers of your own, and walk through it. Arrow keys or a click choose the step."],
+    positions: [["vit.js", "maps.js", "positions.js"], "Which places are alike?", "Point at a place, or move with the arrow keys."],
+    lookup: [["vit.js", "chart.js", "lookup.js"], "A soft look-up", "Move the query along the road, and sharpen the look-up."],
+    alpha: [["vit.js", "maps.js", "alpha.js"], "A head that becomes one tap of a kernel", "Sharpen it with α; tap, or use the arrow keys, to choose its offset Δ."],
+    schedule: [["chart.js", "schedule.js"], "The rate over a run", "Choose how it rises and falls, and read off a step."],
+    ablations: [["ablations-rows.js", "ablations.js"], "One change at a time, to sort and to search", "Press a heading to sort by it."],
   };
 
   /* A classic script, so that pages opened from disk may load it; each once. */
@@ -37,9 +39,11 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
   vitedu.piece = (name, build) => { builders[name] = build; };
 
   async function mount(root) {
-    const name = root.dataset.vitedu;
-    for (const file of NEEDS[name]) await vitedu.script(file);
-    const box = vitedu.el("section", { class: `vp vp-${name}`, "aria-label": root.dataset.title || name });
+    const name = root.dataset.vitedu, [scripts, title, how] = PIECES[name], { el } = vitedu;
+    for (const file of scripts) await vitedu.script(file);
+    const box = el("div", { class: `vp vp-${name}`, role: "region", "aria-label": title });
+    root.prepend(box);
+    box.append(el("p", { class: "vp-name", text: title }), el("p", { class: "vp-how", text: how }));
     builders[name](box, root.dataset);
     root.replaceChildren(box);
     root.dataset.live = "";
@@ -121,7 +125,7 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
     const near = new IntersectionObserver((seen) => {
       for (const { target } of seen.filter((entry) => entry.isIntersecting)) { near.unobserve(target); mount(target); }
     }, { rootMargin: "800px" });
-    document.querySelectorAll("[data-vitedu]").forEach((root) => { if (NEEDS[root.dataset.vitedu]) near.observe(root); });
+    document.querySelectorAll("[data-vitedu]").forEach((root) => { if (root.dataset.vitedu in PIECES) near.observe(root); });
     addEventListener("beforeprint", () => document.querySelectorAll("[data-vitedu]:not([data-live])").forEach(mount));
   }
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);

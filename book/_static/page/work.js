@@ -44,7 +44,7 @@
 
     box.append(
       el("div", { class: "vp-side" }, view.node, makeTools(state, change, inScene, redraw, short)),
-      el("div", { class: "vp-main" }, short ? null : choice("It learned from", KINDS, state.model, (model) => change({ model })),
+      el("div", { class: "vp-main" }, short ? null : choice("learned from", KINDS, state.model, (model) => change({ model })),
         answer.node, says, short ? null : attention.node));
     vitedu.atFirstTouch(box, recompute);
     redraw();

@@ -41,8 +41,7 @@ def ablations_script() -> str:
         {
             "name": row["name"],
             "group": row["group"],
-            "mean": round(row["accuracy"]["mean"], 5),
-            "std": round(row["accuracy"]["std"], 5),
+            "values": [round(value, 5) for value in row["accuracy"]["values"]],  # of the seeds
             "seconds": round(row["cpu_seconds"]["mean"], 1),
         }
         for row in rows
