@@ -9,12 +9,13 @@
   const KINDS = [
     ["shapes-vit", "matching textures", "a model that learned from pictures in which each shape has its own texture"],
     ["shapes-outline", "random textures", "a model that learned from pictures in which texture says nothing"],
-    ["shapes-vit:untrained", "untrained", "a model with random weights, as a control"],
+    ["shapes-vit:untrained", "nothing", "a model with random weights, as a control"],
   ];
 
   function build(box, options) {
     const state = { scene: drawing.scene(7, OPENING), model: options.model || "shapes-vit", query: CLS, shown: null,
       order: null, positions: true, drawing: false, result: rest(vitedu.rest.work), live: false };
+    let runs = 0;
     const short = "short" in options, view = makePicture(state), answer = makeAnswer(), attention = makeMaps(state);
     const says = el("p", { class: "vp-says", "aria-live": "polite" });
     const recompute = vitedu.onceAFrame(compute);
@@ -32,7 +33,7 @@
         state.live = true;
         if (model.prefix === 0 && state.query === CLS) state.query = 0;
         redraw();
-        box.dataset.ready = "";
+        box.dataset.ready = ++runs; // how often it has answered
       } catch (problem) {
         says.textContent = `The model could not be loaded: ${problem.message}.`;
       }
@@ -44,7 +45,7 @@
 
     box.append(
       el("div", { class: "vp-side" }, view.node, makeTools(state, change, inScene, redraw, short)),
-      el("div", { class: "vp-main" }, short ? null : choice("learned from", KINDS, state.model, (model) => change({ model })),
+      el("div", { class: "vp-main" }, short ? null : choice("trained on", KINDS, state.model, (model) => change({ model })),
         answer.node, says, short ? null : attention.node));
     vitedu.atFirstTouch(box, recompute);
     redraw();
@@ -219,7 +220,11 @@
     return { node, draw };
   }
 
-  function sentence({ scene, result, model, drawing: free }) {
+  function sentence(state) {
+    return [...answerOf(state), state.order && !state.positions ? " Without positions, the order of the patches makes no difference." : ""];
+  }
+
+  function answerOf({ scene, result, model, drawing: free }) {
     const best = result.probabilities.indexOf(Math.max(...result.probabilities)), named = SHAPES[best], sure = percent(result.probabilities[best]);
     const owner = SHAPES[TEXTURES.indexOf(scene.texture)], strong = (text) => el("strong", { text });
     if (free) return [`You draw, painted with ${scene.texture}, the texture of the ${owner}. It says `, strong(named), ` (${sure}).`];
