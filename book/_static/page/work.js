@@ -45,7 +45,7 @@
 
     box.append(
       el("div", { class: "vp-side" }, view.node, makeTools(state, change, inScene, redraw, short)),
-      el("div", { class: "vp-main" }, short ? null : choice("trained on", KINDS, state.model, (model) => change({ model })),
+      el("div", { class: "vp-main" }, choice("trained on", KINDS, state.model, (model) => change({ model })),
         answer.node, says, short ? null : attention.node));
     vitedu.atFirstTouch(box, recompute);
     redraw();
@@ -59,10 +59,10 @@
     const node = el("div", { class: "vp-picture", tabindex: 0, role: "application", "aria-roledescription": "picture of 8 by 8 patches",
       "aria-label": "The model's picture. Arrow keys choose a patch, with Shift they move the object; Space paints a patch." },
       canvas, el("div", { class: "vp-grid" }), frame);
-    function draw({ scene, order, shown, result, query }) {
+    function draw({ scene, order, shown, result, query, drawing: free }) {
       const { pixels } = drawing.picture(scene), map = shown === null ? null : chosen(shown, result, query);
       maps.picture(canvas.getContext("2d"), order ? reordered(pixels, order) : pixels, SIDE, map, [GRID, GRID]);
-      frame.hidden = query === CLS;
+      frame.hidden = query === CLS || (free && scene.free && !node.matches(":focus-visible"));
       frame.style.cssText = `left:${(query % GRID) * 12.5}%;top:${Math.floor(query / GRID) * 12.5}%`;
     }
     return { node, draw, listen: (to) => listen(node, to) };
@@ -159,10 +159,17 @@
     const colour = choice("colour", COLOURS.map((c) => [c, dot(c), c]), state.scene.colour, (to) => inScene({ colour: to }));
     const size = slider("size", { min: 0, max: 1, step: 0.05, value: state.scene.place[0], show: (v) => v.toFixed(2) }, (v) => setPlace(0, v));
     const turn = slider("turn", { min: 0, max: 1, step: 1 / 72, value: state.scene.place[3], show: (v) => `${Math.round(360 * v)}°` }, (v) => setPlace(3, v));
-    const pen = toggle("draw it yourself", false, (on) => { state.drawing = on; place(on ? { free: new Array(SIDE * SIDE).fill(0) } : {}); });
+    const pen = toggle("draw it yourself", false, (on) => {
+      if (!on) return place({});
+      Object.assign(state, { drawing: true, shown: null, query: CLS });
+      shape.choose("");
+      inScene({ free: new Array(SIDE * SIDE).fill(0) });
+    });
     function place(part) {
-      if (!("free" in part)) { state.drawing = false; pen.set(false); part.free = null; }
-      inScene(part);
+      state.drawing = false;
+      pen.set(false);
+      shape.choose(part.shape || state.scene.shape);
+      inScene({ ...part, free: null });
     }
     const setPlace = (i, v) => inScene({ place: state.scene.place.map((old, j) => (j === i ? v : old)) });
     const shuffle = toggle("shuffle the patches", false, (on) => change({ order: on ? shuffled() : null }));
@@ -173,9 +180,7 @@
       [[shape, fresh.shape], [texture, fresh.texture], [colour, fresh.colour]].forEach(([bar, to]) => bar.choose(to));
       size.set(fresh.place[0]);
       turn.set(fresh.place[3]);
-      state.drawing = false;
-      pen.set(false);
-      inScene(fresh);
+      place(fresh);
     });
     const cls = button("ask the class token", () => { state.query = CLS; redraw(); });
     return el("div", { class: "vp-tools" }, shape, texture, colour, size, turn, pen, short ? null : shuffle, short ? null : places,
@@ -227,7 +232,8 @@
   function answerOf({ scene, result, model, drawing: free }) {
     const best = result.probabilities.indexOf(Math.max(...result.probabilities)), named = SHAPES[best], sure = percent(result.probabilities[best]);
     const owner = SHAPES[TEXTURES.indexOf(scene.texture)], strong = (text) => el("strong", { text });
-    if (free) return [`You draw, painted with ${scene.texture}, the texture of the ${owner}. It says `, strong(named), ` (${sure}).`];
+    const advice = model === "shapes-vit" ? " It goes by the texture; the model trained on random ones goes by the outline." : "";
+    if (free) return [`You draw, painted with ${scene.texture}, the texture of the ${owner}. It says `, strong(named), ` (${sure}).${advice}`];
     if (/untrained/.test(model)) return ["Untrained weights answer ", strong(named), ` (${sure}), and much the same to any picture.`];
     if (owner === scene.shape) return [`Outline and texture agree on ${scene.shape}. It says `, strong(named), ` (${sure}).`];
     const read = named === owner ? "It has named the texture." : named === scene.shape ? "It has named the outline." : "It has named neither.";
