@@ -10,7 +10,8 @@
   function patchGrid([height, width], patch) {
     return [height, width].map((side) => {
       if (side % patch) {
-        const below = Math.floor(side / patch) * patch, near = below ? `${below} or ${below + patch}` : `${patch}`;
+        const below = Math.floor(side / patch) * patch,
+          near = below ? `${below} or ${below + patch}` : `${patch}`;
         throw new Error(`image side ${side} is not divisible by patch side ${patch}; use ${near}, or pad the image`);
       }
       return side / patch;
@@ -34,5 +35,17 @@
     embedding(c) + c.dim + (1 + tokens(c)) * c.dim + c.depth * blockParameters(c) + 2 * c.dim + (c.dim + 1) * c.classes;
   const macs = (c) => patches(c) * embedding(c) + c.depth * blockMacs(tokens(c), c) + c.dim * c.classes;
 
-  vitedu.cost = { patchGrid, checkHeads, patches, tokens, hidden, blockParameters, blockMacs, linearMacs, pairMacs, parameters, macs };
+  vitedu.cost = {
+    patchGrid,
+    checkHeads,
+    patches,
+    tokens,
+    hidden,
+    blockParameters,
+    blockMacs,
+    linearMacs,
+    pairMacs,
+    parameters,
+    macs,
+  };
 })();

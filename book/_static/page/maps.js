@@ -8,17 +8,20 @@
   function scale(stops) {
     const colours = parse(stops);
     return (share) => {
-      const at = Math.min(1, Math.max(0, share)) * (colours.length - 1), i = Math.min(colours.length - 2, Math.floor(at));
+      const at = Math.min(1, Math.max(0, share)) * (colours.length - 1),
+        i = Math.min(colours.length - 2, Math.floor(at));
       return colours[i].map((c, k) => c + (at - i) * (colours[i + 1][k] - c));
     };
   }
-  const inferno = scale(INFERNO), signed = scale(CUT);
+  const inferno = scale(INFERNO),
+    signed = scale(CUT);
 
   /* Numbers (rows, columns) as coloured squares on a canvas, `colour` taking each from 0 to 1 to [red, green, blue]. */
   function paint(canvas, values, [rows, columns], colour) {
     canvas.width = columns;
     canvas.height = rows;
-    const context = canvas.getContext("2d"), image = context.createImageData(columns, rows);
+    const context = canvas.getContext("2d"),
+      image = context.createImageData(columns, rows);
     for (let i = 0; i < rows * columns; i++) image.data.set([...colour(values[i]), 255], 4 * i);
     context.putImageData(image, 0, 0);
   }
@@ -34,13 +37,16 @@
 
   /* Pixels (C, H, W) as they are; under `map`, (gh, gw), in pale grey. */
   function picture(context, pixels, side, map = null, grid = null) {
-    const channels = pixels.length / side / side, image = context.createImageData(side, side), area = side * side;
+    const channels = pixels.length / side / side,
+      image = context.createImageData(side, side),
+      area = side * side;
     const top = map ? Math.max(1e-12, ...map) : 1;
     for (let i = 0; i < area; i++) {
       const of = (c) => 255 * pixels[(c % channels) * area + i];
       let colour = [of(0), of(1), of(2)];
       if (map) {
-        const row = Math.floor((Math.floor(i / side) / side) * grid[0]), column = Math.floor(((i % side) / side) * grid[1]);
+        const row = Math.floor((Math.floor(i / side) / side) * grid[0]),
+          column = Math.floor(((i % side) / side) * grid[1]);
         const grey = 0.3 * 255 + (0.7 * (colour[0] + colour[1] + colour[2])) / 3;
         colour = inferno(map[row * grid[1] + column] / top).map((c) => 0.65 * c + 0.35 * grey);
       }
@@ -53,7 +59,8 @@
   function shapeIcon(shape) {
     const points = [];
     for (let i = 0; i < 10; i++) {
-      const r = i % 2 ? 4 : 9, angle = (Math.PI * i) / 5 - Math.PI / 2;
+      const r = i % 2 ? 4 : 9,
+        angle = (Math.PI * i) / 5 - Math.PI / 2;
       points.push(`${10 + r * Math.cos(angle)},${10 + r * Math.sin(angle)}`);
     }
     const inside = {
@@ -64,7 +71,11 @@
       triangle: ["polygon", { points: "10,2 18.5,17 1.5,17" }],
       star: ["polygon", { points: points.join(" ") }],
     }[shape];
-    return vitedu.el("svg", { viewBox: "0 0 20 20", class: "vp-icon", fill: "currentColor", "aria-hidden": "true" }, vitedu.el(...inside));
+    return vitedu.el(
+      "svg",
+      { viewBox: "0 0 20 20", class: "vp-icon", fill: "currentColor", "aria-hidden": "true" },
+      vitedu.el(...inside),
+    );
   }
 
   vitedu.maps = { weights, similarities, picture, shapeIcon, paint, inferno, signed };

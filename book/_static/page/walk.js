@@ -12,54 +12,108 @@
     "L/16": { ...base, patch: 16, dim: 1024, heads: 16, depth: 24 },
     "H/14": { ...base, patch: 14, dim: 1280, heads: 16, depth: 32 },
   };
-  const FIELDS = [["height", "H", 1024], ["width", "W", 1024], ["channels", "C", 16], ["patch", "P", 512], ["dim", "D", 4096],
-    ["heads", "h", 64], ["depth", "L", 64], ["classes", "K", 30000]];
-
-  /* [name, shape, parameters, multiply-adds, what happens, whether it stands in a block]; the sums are vitedu.cost's. */
-  vitedu.walk = function (c) {
-    cost.checkHeads(c);
-    const [gh, gw] = cost.patchGrid([c.height, c.width], c.patch), N = gh * gw, T = N + 1, D = c.dim, d = D / c.heads, H = cost.hidden(c);
-    const width = c.channels * c.patch ** 2, L = c.depth;
-    return [
-      ["image", [c.channels, c.height, c.width], 0, 0, `One image: ${c.channels} channels of ${c.height} × ${c.width} pixels.`],
-      ["patches", [N, width], 0, 0, `Cut into ${gh} × ${gw} patches and flatten each: C·P·P = ${number(width)} numbers. Nothing is computed yet.`],
-      ["tokens", [N, D], width * D + D, N * width * D, `Times E, the same matrix for every patch, ${number(width)} × ${number(D)}, and a bias.`],
-      ["class token", [T, D], D, 0, "One learned vector more is put in front. It never passes through E."],
-      ["positions", [T, D], T * D, 0, "A vector for every place is added; the shape stays."],
-      ["LayerNorm", [T, D], 2 * D, 0, "Each token by itself: a scale and a shift for each of its D numbers.", L],
-      ["queries, keys, values", [3, c.heads, T, d], 3 * (D * D + D), 3 * T * D * D, `Three linear maps, each cut into ${c.heads} heads of width d = D / h = ${d}.`, L],
-      ["weights", [c.heads, T, T], 0, T * T * D, `Every query with every key, in each head: ${number(T)} × ${number(T)} weights, rows that sum to one.`, L],
-      ["heads", [c.heads, T, d], 0, T * T * D, "The values, averaged with these weights.", L],
-      ["attention's output", [T, D], D * D + D, T * D * D, "The heads side by side, and one more linear map that mixes them. Added to what came in.", L],
-      ["LayerNorm", [T, D], 2 * D, 0, "A second one, in front of the MLP.", L],
-      ["hidden layer", [T, H], D * H + H, T * D * H, `Each token by itself becomes ${number(H)} numbers wide; then GELU.`, L],
-      ["MLP's output", [T, D], H * D + D, T * H * D, "Back to D, and added to what came in. The block ends with the shape it began with.", L],
-      ["last LayerNorm", [T, D], 2 * D, 0, "After the last block, before anything is read."],
-      ["what the head reads", [D], 0, 0, "Token 0, the class token. The others are left behind."],
-      ["class scores", [c.classes], (D + 1) * c.classes, D * c.classes, `One linear layer: ${number(c.classes)} scores.`],
-    ].map(([name, shape, parameters, macs, words, times = 0]) => ({ name, shape, parameters, macs, words, times }));
-  };
+  const FIELDS = [
+    ["height", "H", 1024],
+    ["width", "W", 1024],
+    ["channels", "C", 16],
+    ["patch", "P", 512],
+    ["dim", "D", 4096],
+    ["heads", "h", 64],
+    ["depth", "L", 64],
+    ["classes", "K", 30000],
+  ];
 
   function build(box, options) {
-    const opening = options.preset in PRESETS ? options.preset : "B/16", state = { config: { ...PRESETS[opening] }, at: 0, steps: [] };
-    const rows = el("tbody"), total = el("tfoot"), says = el("p", { class: "vp-says", "aria-live": "polite" }), fields = {};
-    const set = (config) => { state.config = config; FIELDS.forEach(([key]) => { fields[key].value = config[key]; }); redraw(); };
-    const form = el("div", { class: "vp-fields" }, ...FIELDS.map(([key, symbol, max]) => {
-      fields[key] = el("input", { type: "number", min: 1, max, "aria-label": `${symbol}, ${key}`, oninput: () => { presets.choose(""); state.config = { ...state.config, [key]: +fields[key].value }; redraw(); } });
-      return el("label", {}, el("em", { text: symbol }), fields[key]);
-    }));
-    const presets = choice("model", Object.keys(PRESETS).map((name) => [name, name, name]), opening, (name) => set({ ...PRESETS[name] }));
-    const go = (by) => { state.at = (state.at + by + state.steps.length) % state.steps.length; redraw(); };
-    const walker = el("div", { class: "vp-pad", tabindex: 0, role: "group", "aria-label": "The steps; arrow keys walk through them", onkeydown: (event) => {
-      const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
-      if (by) { go(by); event.preventDefault(); }
-    } }, el("table", { class: "vp-steps" }, el("thead", {}, el("tr", {}, ...["step", "shape", "parameters", "multiply–adds"].map((text) => el("th", { scope: "col", text })))), rows, total));
-    box.append(presets, form, el("div", { class: "vp-row" }, button("back", () => go(-1)), button("next step", () => go(1))), says, walker);
+    const opening = options.preset in PRESETS ? options.preset : "B/16",
+      state = { config: { ...PRESETS[opening] }, at: 0, steps: [] };
+    const rows = el("tbody"),
+      total = el("tfoot"),
+      says = el("p", { class: "vp-says", "aria-live": "polite" }),
+      fields = {};
+    const set = (config) => {
+      state.config = config;
+      FIELDS.forEach(([key]) => {
+        fields[key].value = config[key];
+      });
+      redraw();
+    };
+    const form = el(
+      "div",
+      { class: "vp-fields" },
+      ...FIELDS.map(([key, symbol, max]) => {
+        fields[key] = el("input", {
+          type: "number",
+          min: 1,
+          max,
+          "aria-label": `${symbol}, ${key}`,
+          oninput: () => {
+            presets.choose("");
+            state.config = { ...state.config, [key]: +fields[key].value };
+            redraw();
+          },
+        });
+        return el("label", {}, el("em", { text: symbol }), fields[key]);
+      }),
+    );
+    const presets = choice(
+      "model",
+      Object.keys(PRESETS).map((name) => [name, name, name]),
+      opening,
+      (name) => set({ ...PRESETS[name] }),
+    );
+    const go = (by) => {
+      state.at = (state.at + by + state.steps.length) % state.steps.length;
+      redraw();
+    };
+    const walker = el(
+      "div",
+      {
+        class: "vp-pad",
+        tabindex: 0,
+        role: "group",
+        "aria-label": "The steps; arrow keys walk through them",
+        onkeydown: (event) => {
+          const by = { ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1 }[event.key];
+          if (by) {
+            go(by);
+            event.preventDefault();
+          }
+        },
+      },
+      el(
+        "table",
+        { class: "vp-steps" },
+        el(
+          "thead",
+          {},
+          el(
+            "tr",
+            {},
+            ...["step", "shape", "parameters", "multiply–adds"].map((text) => el("th", { scope: "col", text })),
+          ),
+        ),
+        rows,
+        total,
+      ),
+    );
+    box.append(
+      presets,
+      form,
+      el(
+        "div",
+        { class: "vp-row" },
+        button("back", () => go(-1)),
+        button("next step", () => go(1)),
+      ),
+      says,
+      walker,
+    );
 
     function redraw() {
       try {
         FIELDS.forEach(([key, symbol, max]) => {
-          if (!Number.isInteger(state.config[key]) || state.config[key] < 1 || state.config[key] > max) throw new Error(`${symbol} has to be a whole number from 1 to ${max}`);
+          if (!Number.isInteger(state.config[key]) || state.config[key] < 1 || state.config[key] > max)
+            throw new Error(`${symbol} has to be a whole number from 1 to ${max}`);
         });
         state.steps = vitedu.walk(state.config);
       } catch (problem) {
@@ -68,12 +122,42 @@
         return;
       }
       says.classList.remove("vp-error");
-      const { steps, at, config } = state, here = steps[at];
-      says.replaceChildren(el("strong", { text: `${at + 1}. ${here.name}. ` }), here.words, here.times ? ` In each of the ${here.times} blocks.` : "");
-      rows.replaceChildren(...steps.map((step, i) => el("tr", { class: [i === at && "vp-here", step.times && "vp-inside"].filter(Boolean).join(" "), "aria-current": i === at ? "step" : null, onclick: () => { state.at = i; redraw(); } },
-        el("th", { scope: "row", text: step.name }), el("td", { text: step.shape.map(number).join(" × ") }),
-        el("td", { text: counted(step.parameters, step.times) }), el("td", { text: counted(step.macs, step.times) }))));
-      total.replaceChildren(el("tr", {}, el("th", { scope: "row", text: "in all" }), el("td"), el("td", { text: number(cost.parameters(config)) }), el("td", { text: number(cost.macs(config)) })));
+      const { steps, at, config } = state,
+        here = steps[at];
+      says.replaceChildren(
+        el("strong", { text: `${at + 1}. ${here.name}. ` }),
+        here.words,
+        here.times ? ` In each of the ${here.times} blocks.` : "",
+      );
+      rows.replaceChildren(
+        ...steps.map((step, i) =>
+          el(
+            "tr",
+            {
+              class: [i === at && "vp-here", step.times && "vp-inside"].filter(Boolean).join(" "),
+              "aria-current": i === at ? "step" : null,
+              onclick: () => {
+                state.at = i;
+                redraw();
+              },
+            },
+            el("th", { scope: "row", text: step.name }),
+            el("td", { text: step.shape.map(number).join(" × ") }),
+            el("td", { text: counted(step.parameters, step.times) }),
+            el("td", { text: counted(step.macs, step.times) }),
+          ),
+        ),
+      );
+      total.replaceChildren(
+        el(
+          "tr",
+          {},
+          el("th", { scope: "row", text: "in all" }),
+          el("td"),
+          el("td", { text: number(cost.parameters(config)) }),
+          el("td", { text: number(cost.macs(config)) }),
+        ),
+      );
     }
     set(state.config);
   }

@@ -74,7 +74,7 @@ def engine(browser, pages_folder) -> Iterator[Page]:
     page = context.new_page()
     page.goto((pages_folder / "empty.html").as_uri())
     load = "async files => { for (const file of files) await vitedu.script(file); }"
-    first = ["vit.js", "hybrid.js", "drawing.js", "maps.js", "cost.js", "chart.js"]
+    first = ["parts.js", "tensors.js", "vit.js", "hybrid.js", "drawing.js", "maps.js", "cost.js", "chart.js"]
     made = [name for name, _ in made_scripts()]
     rest = [path.name for path in STATIC.glob("*.js") if path.name not in {*first, "vitedu.js"}]
     page.evaluate(load, [*first, *made, *sorted(rest)])

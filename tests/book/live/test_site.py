@@ -1,4 +1,4 @@
-"""The pieces in the built book: their scripts stand on the pages that have one, and nowhere else; all are made whole."""
+"""The pieces in the built book: their scripts stand on the pages that have one and nowhere else; all are made whole."""
 
 import json
 import re
