@@ -105,20 +105,34 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
     root.dataset.live = "";
   }
 
-  function start() {
-    const near = new IntersectionObserver(
-      (seen) => {
-        for (const { target } of seen.filter((entry) => entry.isIntersecting)) {
-          near.unobserve(target);
-          mount(target);
-        }
-      },
-      { rootMargin: "800px" },
-    );
-    document.querySelectorAll("[data-vitedu]").forEach((root) => {
-      if (root.dataset.vitedu in PIECES) near.observe(root);
+  /* A picture in the <div> stays until the reader asks for the piece. */
+  function offer(root) {
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "vp-offer", textContent: "Try it: make this picture live" });
+    button.addEventListener("click", async () => {
+      button.disabled = true;
+      await mount(root);
+      root.querySelector("[tabindex='0']").focus();
     });
-    addEventListener("beforeprint", () => document.querySelectorAll("[data-vitedu]:not([data-live])").forEach(mount));
+    root.append(button);
+  }
+
+  function start() {
+    const roots = [...document.querySelectorAll("[data-vitedu]")].filter((root) => root.dataset.vitedu in PIECES);
+    const waiting = roots.filter((root) => !root.querySelector("img")); // these come as the reader comes near
+    const near = new IntersectionObserver(
+      (seen) => seen.forEach((entry) => entry.isIntersecting && come(entry.target)),
+      {
+        rootMargin: "800px",
+      },
+    );
+    const come = (root) => {
+      near.unobserve(root);
+      if (waiting.includes(root)) mount(waiting.splice(waiting.indexOf(root), 1)[0]);
+    };
+    roots.filter((root) => !waiting.includes(root)).forEach(offer);
+    waiting.forEach((root) => near.observe(root));
+    addEventListener("beforeprint", () => [...waiting].forEach(come));
   }
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", start);
   else start();

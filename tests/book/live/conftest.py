@@ -51,6 +51,10 @@ def pages_folder(tmp_path_factory) -> Path:
         path.parent.mkdir(exist_ok=True)
         path.write_text(content, encoding="utf-8")
     write_page(folder, "empty.html", ())
+    write_page(folder, "picture.html", ("work",))
+    still = (folder / "picture.html").read_text(encoding="utf-8").replace('"work">', '"work" data-short>')
+    still = still.replace("<p>On the page of the book.</p>", '<img alt="A still" src="_static/page/portrait.jpg">')
+    (folder / "picture.html").write_text(still, encoding="utf-8")
     for theme in ("light", "dark"):
         write_page(folder, f"{theme}.html", PIECES, theme)
     return folder

@@ -87,6 +87,33 @@ def test_a_page_asks_for_nothing_until_the_reader_comes_near(browser, pages_fold
     context.close()
 
 
+def test_a_picture_stays_until_the_reader_asks_for_the_piece(browser, pages_folder):
+    """As on the landing page: nothing is fetched but the first script, and one press makes it live, by keyboard too."""
+    asked, context = [], new_context(browser)
+    page = context.new_page()
+    page.on("request", lambda request: asked.append(request.url.rsplit("/", 1)[1]))
+    page.goto((pages_folder / "picture.html").as_uri())
+    page.wait_for_timeout(200)
+    expect(page.get_by_alt_text("A still")).to_be_visible()
+    assert [name for name in asked if name.endswith(".js")] == ["vitedu.js"]
+    page.get_by_role("button", name="Try it").press("Enter")
+    page.wait_for_selector(".vp-work[data-ready]")
+    expect(page.get_by_alt_text("A still")).to_have_count(0)
+    assert page.evaluate("document.activeElement.closest('.vp-work') !== null")
+    expect(page.locator(".vp-maps")).to_have_count(0)  # in short
+    context.close()
+
+
+def test_a_finger_asks_a_patch(browser, pages_folder):
+    page = opened(browser, (pages_folder / "light.html").as_uri(), has_touch=True)
+    picture = piece(page, "work").get_by_role("application")
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    page.touchscreen.tap(box["x"] + box["width"] * 0.05, box["y"] + box["height"] * 0.95)
+    expect(piece(page, "work").locator(".vp-title")).to_contain_text("row 8, column 1")
+    page.context.close()
+
+
 def test_without_scripts_the_words_for_readers_elsewhere_stand(browser, pages_folder):
     context = new_context(browser, java_script_enabled=False)
     page = context.new_page()
