@@ -99,4 +99,18 @@
   vitedu.percent = (share) =>
     share > 0.995 && share < 0.9995 ? `${(100 * share).toFixed(1)} %` : `${Math.round(100 * share)} %`;
   vitedu.number = (n) => Math.round(n).toLocaleString("en-GB");
+
+  /* 1,771,776 -> 1.77 M */
+  const UNITS = [
+    [1e15, "P"],
+    [1e12, "T"],
+    [1e9, "G"],
+    [1e6, "M"],
+    [1e3, "k"],
+    [1, ""],
+  ];
+  vitedu.short = (n) => {
+    const [by, unit] = UNITS.find(([u]) => n >= u) || [1, ""];
+    return `${(n / by).toPrecision(3)} ${unit}`;
+  };
 })();

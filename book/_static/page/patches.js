@@ -1,7 +1,7 @@
 /* The patch dial: how the side P of a patch decides what attention can point at, and what a block costs. */
 "use strict";
 (function () {
-  const { el, choice, slider, number, cost } = vitedu,
+  const { el, choice, slider, number, short, cost } = vitedu,
     SIDE = 224,
     DIVISORS = [4, 7, 8, 14, 16, 28, 32, 56, 112];
 
@@ -145,20 +145,7 @@
     return `N < 6D: the linear layers do most of the work; the pairs take ${share < 1 ? "less than 1" : share} % of it. Halving P would make four times as many tokens and sixteen times as many pairs.`;
   }
 
-  const UNITS = [
-    [1e15, "P"],
-    [1e12, "T"],
-    [1e9, "G"],
-    [1e6, "M"],
-    [1e3, "k"],
-    [1, ""],
-  ];
-  const short = (n) => {
-    const [by, unit] = UNITS.find(([u]) => n >= u) || [1, ""];
-    return `${(n / by).toPrecision(3)} ${unit}`;
-  };
   const size = (bytes) => (bytes < 1000 ? `${bytes} bytes` : `${short(bytes)}B`);
-  vitedu.short = short;
 
   vitedu.piece("patches", build);
 })();

@@ -143,8 +143,8 @@
             },
             el("th", { scope: "row", text: step.name }),
             el("td", { text: step.shape.map(number).join(" × ") }),
-            el("td", { text: counted(step.parameters, step.times) }),
-            el("td", { text: counted(step.macs, step.times) }),
+            counted(step.parameters, step.times),
+            counted(step.macs, step.times),
           ),
         ),
       );
@@ -154,14 +154,20 @@
           {},
           el("th", { scope: "row", text: "in all" }),
           el("td"),
-          el("td", { text: number(cost.parameters(config)) }),
-          el("td", { text: number(cost.macs(config)) }),
+          counted(cost.parameters(config)),
+          counted(cost.macs(config)),
         ),
       );
     }
     set(state.config);
   }
-  const counted = (n, times) => (n === 0 ? "" : times ? `${times} × ${number(n)}` : number(n));
+
+  /* A cell with a number: to the last digit, or rounded where the screen is narrow. */
+  function counted(n, times = 0) {
+    const each = times ? `${times} × ` : "";
+    const both = n ? { "vp-long": each + number(n), "vp-rounded": each + vitedu.short(n) } : {};
+    return el("td", {}, ...Object.entries(both).map(([kind, text]) => el("span", { class: kind, text })));
+  }
 
   vitedu.piece("walk", build);
 })();

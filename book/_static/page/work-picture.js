@@ -126,5 +126,5 @@
     return out;
   }
 
-  vitedu.work.makePicture = makePicture;
+  Object.assign(vitedu.work, { makePicture, reordered });
 })();

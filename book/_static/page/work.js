@@ -4,7 +4,7 @@
 (function () {
   const { el, choice, percent, maps, drawing } = vitedu,
     { SHAPES, TEXTURES } = drawing;
-  const { CLS, OPENING, makeMaps, makePicture, makeTools, rest, swatch } = vitedu.work;
+  const { CLS, OPENING, makeMaps, makePicture, makeTools, reordered, rest, swatch } = vitedu.work;
   const KINDS = [
     ["shapes-vit", "matching textures", "a model that learned from pictures in which each shape has its own texture"],
     ["shapes-outline", "random textures", "a model that learned from pictures in which texture says nothing"],
@@ -40,8 +40,11 @@
     async function compute() {
       try {
         const model = await vitedu.fetchModel(state.model),
-          picture = drawing.picture(state.scene);
-        state.result = model.run(picture.pixels, { order: state.order, positions: state.positions });
+          { pixels } = drawing.picture(state.scene);
+        // cut up before it goes in, as it is shown: a hybrid's CNN sees the seams
+        const shown = state.order ? reordered(pixels, state.order) : pixels;
+        state.result = model.run(shown, { positions: state.positions });
+        state.seams = model.hybrid;
         state.live = true;
         if (model.prefix === 0 && state.query === CLS) state.query = 0;
         redraw();
@@ -136,7 +139,8 @@
   function sentence(state) {
     return [
       ...answerOf(state),
-      state.order && !state.positions ? " Without positions, the order of the patches makes no difference." : "",
+      state.order && !state.positions && !state.seams ? " Without positions, the order makes no difference." : "",
+      state.order && state.seams ? " Its stem, a small CNN, sees the seams." : "",
     ];
   }
 
