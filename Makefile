@@ -85,13 +85,16 @@ colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
 	@$(RUN) -m book.tools.colab.run --torch $(TORCH) $(CHAPTER)
 
-# pyproject.toml names the repository. Whatever repeats that name follows; longer names and other owners' stay.
+# pyproject.toml names the repository. Whatever repeats that name follows, and so do the addresses of the pages that
+# GitHub serves for it (book/tools/site/address.py); longer names and other owners' stay.
 publish:
 	@old=$$(sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml); \
 	new=$$(echo "$(REPO)" | sed -nE 's,(\.git|/)$$,,; s,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
 	[ -n "$$new" ] || { echo "Name it: make publish REPO=https://github.com/OWNER/NAME (now $$old)" >&2; exit 2; }; \
 	git grep -lIF --no-index --exclude-standard "$$old" | \
-		OLD=$$old NEW=$$new xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g'; \
+		OLD=$$old NEW=$$new xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g;' \
+		-e 'BEGIN { sub site { my ($$o, $$n) = split m{/}, shift; my $$h = lc "$$o.github.io"; lc $$n eq $$h ? "$$h/" : "$$h/$$n/" } }' \
+		-e 's,https://\Q@{[site($$ENV{OLD})]}\E,"https://" . site($$ENV{NEW}),ge'; \
 	echo "The address is https://github.com/$$new"
 
 clean:
