@@ -11,10 +11,7 @@ from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 
-from filelock import FileLock
-
 from book.tools.usage import Meter
-from vitedu.files import write_whole
 
 FILE = Path(__file__).resolve().parents[1] / "run_times.json"
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "scikit-learn")
@@ -70,6 +67,10 @@ def read_runs(file: Path = FILE) -> dict[str, Run]:
 
 def write_run(name: str, run: Run, file: Path = FILE) -> None:
     """Put one chapter's run in the place of its last one; of two that end at the same time none is lost."""
+    from filelock import FileLock  # a build of the site reads the runs and has neither this nor torch
+
+    from vitedu.files import write_whole
+
     with FileLock(Path(tempfile.gettempdir()) / f"vitedu-run-times-{os.getuid()}.lock"):
         runs = {**read_runs(file), name: run}
         text = json.dumps({key: asdict(runs[key]) for key in sorted(runs)}, indent=1, ensure_ascii=False) + "\n"
