@@ -12,6 +12,8 @@ export OMP_NUM_THREADS OMP_WAIT_POLICY PYTHON
 VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
+# The site needs no torch. Where the whole environment is there it builds with that, else with a small one of its own.
+BOOK_VENV := $(if $(wildcard $(READY)),$(VENV),.venv-book)
 SITE := _build/html
 
 .DEFAULT_GOAL := help
@@ -37,18 +39,22 @@ $(READY): requirements.txt pyproject.toml book/tools/setup_venv.sh
 	@sh book/tools/setup_venv.sh $(VENV)
 	@touch $@
 
+.venv-book/.ready: book/requirements.txt book/tools/setup_venv.sh
+	@sh book/tools/setup_venv.sh .venv-book book/requirements.txt
+	@touch $@
+
 # A failed build forgets what it has read: Sphinx repeats the warnings of a page only when it reads the page again.
-book: $(READY)
+book: $(BOOK_VENV)/.ready
 	@echo "Building the book (warnings are errors)"
 	@mkdir -p _build
-	@$(VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
+	@$(BOOK_VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
 		rm -rf _build/.doctrees; echo "The book was not built; the warnings above say why." >&2; exit 1; }
-	@test -f $(SITE)/index.html || { echo "jupyter-book made no index.html; delete .venv, run it again" >&2; exit 1; }
+	@test -f $(SITE)/index.html || { echo "jupyter-book made no index.html; delete $(BOOK_VENV), run it again" >&2; exit 1; }
 	@cp -R book/_static/. $(SITE)/_static/  # Sphinx copies a changed style only when it also writes a page
 	@echo "Done. Open $(CURDIR)/$(SITE)/index.html"
 
 serve: book
-	@$(RUN) -m http.server --directory $(SITE) --bind 127.0.0.1 $(PORT)
+	@$(BOOK_VENV)/bin/python -m http.server --directory $(SITE) --bind 127.0.0.1 $(PORT)
 
 test: $(READY)
 	@command -v git >/dev/null 2>&1 || { echo "git is missing; install it: apt install git" >&2; exit 1; }
@@ -85,14 +91,21 @@ colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
 	@$(RUN) -m book.tools.colab.run --torch $(TORCH) $(CHAPTER)
 
-# pyproject.toml names the repository. Whatever repeats that name follows; longer names and other owners' stay.
+# pyproject.toml names the repository. Whatever repeats that name follows; longer names and other owners' stay. So do the
+# address of the site on GitHub Pages, and the tag that the setup cells install: that of the version.
 publish:
 	@old=$$(sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml); \
 	new=$$(echo "$(REPO)" | sed -nE 's,(\.git|/)$$,,; s,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
 	[ -n "$$new" ] || { echo "Name it: make publish REPO=https://github.com/OWNER/NAME (now $$old)" >&2; exit 2; }; \
-	git grep -lIF --no-index --exclude-standard "$$old" | \
-		OLD=$$old NEW=$$new xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g'; \
-	echo "The address is https://github.com/$$new"
+	tag=v$$(sed -n 's,^version = "\(.*\)",\1,p' pyproject.toml); \
+	site() { host=$$(echo "$${1%%/*}" | tr A-Z a-z).github.io; \
+		[ "$$(echo "$${1#*/}" | tr A-Z a-z)" = "$$host" ] && echo "https://$$host/" || echo "https://$$host/$${1#*/}/"; }; \
+	oldsite=$$(site "$$old"); newsite=$$(site "$$new"); \
+	git grep -lIF --no-index --exclude-standard -e "$$old" -e "$$oldsite" | \
+		OLD=$$old NEW=$$new OLDSITE=$$oldsite NEWSITE=$$newsite TAG=$$tag xargs perl -pi -e \
+		's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g; s,\Q$$ENV{OLDSITE}\E,$$ENV{NEWSITE},g; \
+		s,git\+https://github\.com/\Q$$ENV{NEW}\E\K\@v[\w.]+,\@$$ENV{TAG},g'; \
+	echo "The address is https://github.com/$$new, the site's $$newsite, and chapters install $$tag"
 
 clean:
 	@echo "Removing the built site and the caches"

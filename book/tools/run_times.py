@@ -10,8 +10,10 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from book.tools.usage import Meter
+if TYPE_CHECKING:
+    from book.tools.usage import Meter
 
 FILE = Path(__file__).resolve().parents[1] / "run_times.json"
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "scikit-learn")
@@ -39,7 +41,7 @@ def fingerprint(notebook: Mapping) -> str:
     return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def describe_run(notebook: Mapping, seconds: float, used: Meter, device: str) -> Run:
+def describe_run(notebook: Mapping, seconds: float, used: "Meter", device: str) -> Run:
     """A run that has just ended on this machine."""
     from vitedu.device import processor  # it brings torch, which a build of the site can do without
 

@@ -71,7 +71,7 @@
 
   /* The sentence with most of the words, and the words in it marked. */
   function excerpt({ section, stems }) {
-    const sentences = section.text.split(/(?<=[.!?:])\s+(?=[\p{Lu}“(])/u);
+    const sentences = section.text.replace(/^\p{Script=Hangul}[^:]*: /u, "").split(/(?<=[.!?])\s+(?=[\p{Lu}“(])/u);
     const hits = (sentence) => new Set(split(sentence).map(stem).filter((word) => stems.includes(word))).size;
     const best = sentences.reduce((a, b) => (hits(b) > hits(a) ? b : a), sentences[0] ?? "");
     const first = best.search(new RegExp(stems.map((word) => word.slice(0, 4)).join("|"), "i"));

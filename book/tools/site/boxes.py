@@ -1,7 +1,7 @@
 """Sphinx extension: the few lines worth keeping stand in a box.
 
-In a notebook they are a quotation that opens with **Worth keeping.**, which every reader of Markdown shows; here it becomes
-a box of the theme:
+In a notebook they are a quotation that opens with **Worth keeping.**, which every reader of Markdown shows; here it
+becomes a box of the theme:
 
     > **Worth keeping.** Attention is a soft look-up: scores, softmax, average.
 """
@@ -18,7 +18,11 @@ OPENING = "Worth keeping."
 def make_boxes(doctree: nodes.document) -> None:
     for quotation in list(doctree.findall(nodes.block_quote)):
         first = quotation[0] if len(quotation) else None
-        if not isinstance(first, nodes.paragraph) or not isinstance(first[0], nodes.strong) or first[0].astext() != OPENING:
+        if (
+            not isinstance(first, nodes.paragraph)
+            or not isinstance(first[0], nodes.strong)
+            or first[0].astext() != OPENING
+        ):
             continue
         first.remove(first[0])
         if first and isinstance(first[0], nodes.Text):

@@ -1,7 +1,7 @@
 """Sphinx extension: the picture that a shared link shows, with the best figure of the chapter that it leads to.
 
-A cell's metadata `{"vitedu": {"card": true}}` makes its picture the chapter's. The other pages, and chapters without one,
-show the book's own drawing.
+A cell's metadata `{"vitedu": {"card": true}}` makes its picture the chapter's. The other pages, and chapters without
+one, show the book's own drawing.
 """
 
 import base64
@@ -65,7 +65,9 @@ def card(title: str, figure: Image.Image | None) -> Image.Image:
         scale = min((box[2] - box[0]) / figure.width, (box[3] - box[1]) / figure.height)
         figure = figure.resize((round(figure.width * scale), round(figure.height * scale)), Image.Resampling.LANCZOS)
         place = ((box[0] + box[2] - figure.width) // 2, (box[1] + box[3] - figure.height) // 2)
-        draw.rectangle((place[0] - 14, place[1] - 14, place[0] + figure.width + 14, place[1] + figure.height + 14), fill="white")
+        draw.rectangle(
+            (place[0] - 14, place[1] - 14, place[0] + figure.width + 14, place[1] + figure.height + 14), fill="white"
+        )
         picture.paste(figure, place)
     return picture
 

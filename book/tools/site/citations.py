@@ -58,7 +58,9 @@ def read_papers() -> dict[str, Paper]:
         addresses = tuple(value for value in fields.values() if value.startswith("https://"))
         venue = plain(re.sub(r"\\url\{[^}]*\}", "", fields.get("howpublished", ""))).strip(" .,")
         names_ = tuple(name.strip() for name in full)
-        papers[key] = Paper(key, plain(fields["title"]), names_, f"{first}, {fields['year']}", fields["year"], venue, addresses)
+        papers[key] = Paper(
+            key, plain(fields["title"]), names_, f"{first}, {fields['year']}", fields["year"], venue, addresses
+        )
     return papers
 
 
@@ -87,7 +89,11 @@ def say_papers(app: Sphinx, page: str, template: str, context: dict, doctree: no
     anchors = anchors_of(app.env)
     for paper in (read_papers()[key] for key in cited):
         entry = f"{app.builder.get_relative_uri(page, PAGE)}#{anchors[paper.key]}" if paper.key in anchors else None
-        words = {"title": paper.title, "authors": short(paper.authors), "where": ", ".join(filter(None, (paper.venue, paper.year)))}
+        words = {
+            "title": paper.title,
+            "authors": short(paper.authors),
+            "where": ", ".join(filter(None, (paper.venue, paper.year))),
+        }
         for address in paper.addresses:
             say(context, "papers", address, {**words, "entry": entry})
 

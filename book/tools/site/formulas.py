@@ -1,7 +1,7 @@
 """Sphinx extension: a formula and the sign that belongs to it stay on one line.
 
-A browser may break a line before and after a formula, so that the next one begins with a full stop or the last one ends with
-a bracket. The formula, what opens before it and what closes behind it go into one box that does not break.
+A browser may break a line before and after a formula, so that the next one begins with a full stop or the last one ends
+with a bracket. The formula, what opens before it and what closes behind it go into one box that does not break.
 """
 
 import re

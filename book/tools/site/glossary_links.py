@@ -144,7 +144,12 @@ def say_meanings(app: Sphinx, page: str, template: str, context: dict, doctree: 
     entries = {entry.slug: entry for entry in read_glossary()}
     for slug, _ in app.env.glossary_plan.get(page, []):
         entry = entries[slug]
-        say(context, "terms", entry.html_id, {"title": entry.term, "html": inline_html(entry.meaning), "korean": entry.korean})
+        say(
+            context,
+            "terms",
+            entry.html_id,
+            {"title": entry.term, "html": inline_html(entry.meaning), "korean": entry.korean},
+        )
 
 
 def mark_korean(app: Sphinx, doctree: nodes.document) -> None:

@@ -1,7 +1,8 @@
 """The path through the book: the chapters as patches, in raster order, from the table of chapters in book/intro.md.
 
-On the first page they are squares with their titles, on a chapter's page a strip on which the reader finds the place. Both
-are lists of links, so that they are read aloud in order, fit any width, and their words fit the squares whatever the font.
+On the first page they are squares with their titles, on a chapter's page a strip on which the reader finds the place.
+Both are lists of links, so that they are read aloud in order, fit any width, and their words fit the squares whatever
+the font.
 """
 
 import re
@@ -15,7 +16,10 @@ INTRO = Path(__file__).resolve().parents[2] / "intro.md"
 GROUNDS = ("#2f5d8a", "#1f7573", "#2b7549", "#8a5318", "#6d4c8d")  # white on each: contrast of 5 : 1 or more
 
 PART = re.compile(r"^\| *\| \*\*(?P<name>[^*]+)\*\* \|")
-ROW = re.compile(r"^\| (?P<number>\d+) \| (?:\[(?P<written>[^\]]+)\]\(\.\./(?P<page>\S+)\.ipynb\)|(?P<planned>[^*|]+?) \*\(planned\)\*)")
+ROW = re.compile(
+    r"^\| (?P<number>\d+) \| (?:\[(?P<written>[^\]]+)\]\(\.\./(?P<page>\S+)\.ipynb\)"
+    r"|(?P<planned>[^*|]+?) \*\(planned\)\*)"
+)
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,8 @@ def strip(path: list[Stop], address: Callable[[str], str], here: str) -> str:
         name = f"{stop.number}, {escape(stop.title)}"
         current = ' aria-current="page"' if stop.page == here else ""
         inside = (
-            f'<a href="{address(stop.page)}" data-page="{stop.page}"{current} title="{name}" aria-label="Chapter {name}">'
-            f"{stop.number}</a>"
+            f'<a href="{address(stop.page)}" data-page="{stop.page}"{current} title="{name}"'
+            f' aria-label="Chapter {name}">{stop.number}</a>'
             if stop.written
             else f'<span title="{name}, planned">{stop.number}</span>'
         )

@@ -1,4 +1,4 @@
-"""Sphinx extension: where the reader is. The path on the first page, a strip of it on each chapter, and what is kept there.
+"""Sphinx extension: where the reader is. The path on the first page, a strip of it on each chapter, and what is done.
 
 ```{path-picture}```     the chapters as squares, from the table on the same page
 
@@ -59,5 +59,6 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("path-picture", PathPicture)
     app.connect("doctree-resolved", link)
     app.connect("html-page-context", add)
+    app.add_js_file("page/keep.js", priority=300)  # before all scripts of page/, which keep things by it
     revision = zlib.crc32(Path(__file__).read_bytes() + Path(__file__).with_name("path.py").read_bytes())
     return {"version": "1", "env_version": revision, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,7 @@
 """Sphinx extension: what the pop-ups of a page say, of terms and of papers, for book/_static/page/popup.js.
 
 A pop-up opens by pointer, touch and keyboard; without the script each link leads to the glossary or to the paper. The
-extensions that know terms and papers call `say`, and the page carries what was said as JSON, so that it works from disk.
+extensions that know terms and papers call `say`, and the page carries what was said as JSON: it works from disk.
 """
 
 import json

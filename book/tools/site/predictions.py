@@ -1,11 +1,11 @@
 """Sphinx extension: ties each *Predict, then run.* to the cell that answers it, for book/_static/page/predict.js.
 
-The cell has the tag `predict-answer`. The prompt is the last paragraph before it in which **predict** is set off. How it is
-answered stands in the cell's metadata, `{"vitedu": {"predict": {…}}}`:
+The cell has the tag `predict-answer`. The prompt is the last paragraph before it in which **predict** is set off. How
+it is answered stands in the cell's metadata, `{"vitedu": {"predict": {…}}}`:
 
-    {"kind": "number", "answer": 8, "unit": "times"}          [4, 6] for anything between; "exact": true where it is a count
+    {"kind": "number", "answer": 8, "unit": "times"}       [4, 6] for anything between; "exact": true for a count
     {"kind": "choice", "choices": ["yes", "no"], "answer": "no"}
-    {"kind": "text"}                                          a sentence, which the page cannot judge; so it is without metadata
+    {"kind": "text"}                                       a sentence, which the page cannot judge; the default
 
 `"covers": 2` covers two paragraphs behind the output as well; one is covered where nothing is said.
 """
@@ -45,7 +45,9 @@ def checked(predict: Mapping) -> dict:
     """The metadata of a prediction, complete. ValueError that says what is wrong."""
     kind = predict.get("kind", "text")
     if kind not in KINDS or set(predict) - FIELDS:
-        raise ValueError(f"a prediction is one of {', '.join(KINDS)}, with {', '.join(sorted(FIELDS))}: {dict(predict)}")
+        raise ValueError(
+            f"a prediction is one of {', '.join(KINDS)}, with {', '.join(sorted(FIELDS))}: {dict(predict)}"
+        )
     answers = predict.get("answer")
     answers = answers if isinstance(answers, list) else [answers]
     if kind == "choice" and not set(answers) <= set(predict.get("choices", [])):
@@ -94,7 +96,9 @@ def tie(doctree: nodes.document, ids: list[str]) -> dict[str, int]:
             for told in told_behind(cell, predict["covers"]):
                 told["classes"].append("predict-told")
         place = paragraph.parent.index(paragraph) + 1
-        while place < len(paragraph.parent) and isinstance(paragraph.parent[place], nodes.bullet_list | nodes.enumerated_list):
+        while place < len(paragraph.parent) and isinstance(
+            paragraph.parent[place], nodes.bullet_list | nodes.enumerated_list
+        ):
             place += 1
         paragraph["classes"].append("predict-prompt")
         paragraph.parent.insert(place, box(nodes.make_id(names[0].removeprefix("answer-")), predict, names))

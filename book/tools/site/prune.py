@@ -1,7 +1,7 @@
 """Sphinx extension: what no page asks for does not stay in the site.
 
-The package that brings MathJax copies all of its builds, 24 MB, of which a page loads one. The fonts of that build, its TeX
-extensions and what its menu offers to readers of English who listen stay; so do the theme's styles, scripts and fonts.
+The package that brings MathJax copies all of its builds, 24 MB, of which a page loads one. The fonts of that build, its
+TeX extensions, and what its menu offers to readers of English who listen, stay; so do the theme's styles and fonts.
 """
 
 import shutil
@@ -10,7 +10,14 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 # In _static; a name that ends with / is a folder.
-MATHJAX_KEPT = ("tex-chtml.js", "output/chtml/fonts/", "input/tex/extensions/", "a11y/", "sre/mathmaps/en.json", "sre/mathmaps/base.json")
+MATHJAX_KEPT = (
+    "tex-chtml.js",
+    "output/chtml/fonts/",
+    "input/tex/extensions/",
+    "a11y/",
+    "sre/mathmaps/en.json",
+    "sre/mathmaps/base.json",
+)
 UNUSED = ("locales", "vendor/fontawesome/*/js", "**/*.map", "vendor/fontawesome/*/webfonts/*.ttf")
 
 
@@ -18,7 +25,9 @@ def prune(static: Path) -> None:
     mathjax = static / "mathjax"
     for path in sorted(mathjax.rglob("*")):
         name = path.relative_to(mathjax).as_posix()
-        if path.is_file() and not any(name == kept or kept.endswith("/") and name.startswith(kept) for kept in MATHJAX_KEPT):
+        if path.is_file() and not any(
+            name == kept or (kept.endswith("/") and name.startswith(kept)) for kept in MATHJAX_KEPT
+        ):
             path.unlink()
     for folder in sorted((path for path in mathjax.rglob("*") if path.is_dir()), reverse=True):
         if not any(folder.iterdir()):

@@ -1,7 +1,7 @@
 """Sphinx extension: the text of every section, for a search that leads to the section and works from disk.
 
-Sphinx's own index knows which page holds a word, and its excerpts are fetched from the pages, which a browser refuses from
-disk. `_static/sections.js` holds the prose of each section; book/_static/page/search.js searches it.
+Sphinx's own index knows which page holds a word, and its excerpts are fetched from the pages, which a browser refuses
+from disk. `_static/sections.js` holds the prose of each section; book/_static/page/search.js searches it.
 """
 
 import json
@@ -31,7 +31,9 @@ def words_of(node: nodes.Node) -> Iterator[str]:
 
 def bare(latex: str) -> str:
     """A formula as it reads in an excerpt: without backslashes and braces."""
-    return re.sub(r"\\(?:mathrm|text|operatorname|left|right)\b|[\\{}]", "", latex.replace(r"\cdot", "·").replace(r"\times", "×"))
+    return re.sub(
+        r"\\(?:mathrm|text|operatorname|left|right)\b|[\\{}]", "", latex.replace(r"\cdot", "·").replace(r"\times", "×")
+    )
 
 
 def sections_of(doctree: nodes.document) -> Iterator[tuple[str, str, str]]:
