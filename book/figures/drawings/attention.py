@@ -8,8 +8,10 @@ def query_key_value() -> Sheet:
     words, weights = ("the", "cat", "sat", "it"), (0.05, 0.80, 0.10, 0.05)
     s = Sheet(
         720, 400, "Attention as a look-up",
-        "The token it has a query, what am I? Each of the tokens the, cat, sat and it has a key and a value. The query is compared "
-        "with each key, the scores 0, 2.8, 0.7 and 0 become weights 0.05, 0.80, 0.10 and 0.05, and the sum of the values with these "
+        "The token it has a query, what am I? Each of the tokens the, cat, sat and it has a key and a value. The "
+        "query is compared "
+        "with each key, the scores 0, 2.8, 0.7 and 0 become weights 0.05, 0.80, 0.10 and 0.05, and the sum of the "
+        "values with these "
         "weights is what it fetches: mostly the value of cat.",
     )  # fmt: skip
     s.text(24, 34, "“The cat sat, because it …”: what does it stand for?", 16, "start", weight=600)
@@ -37,8 +39,10 @@ def heads() -> Sheet:
     colours = ("sand", "teal", "violet")
     s = Sheet(
         720, 330, "Heads are slices",
-        "Queries, keys and values of four tokens, six numbers each. The first two columns belong to head 0, the next two to head 1, "
-        "the last two to head 2. Each head makes a map of four by four weights of its own and mixes its own columns of V. The results "
+        "Queries, keys and values of four tokens, six numbers each. The first two columns belong to head 0, the next "
+        "two to head 1, "
+        "the last two to head 2. Each head makes a map of four by four weights of its own and mixes its own columns "
+        "of V. The results "
         "stand side by side again and pass through the output matrix.",
     )  # fmt: skip
     for name, y in (("Q", 44), ("K", 136), ("V", 228)):
@@ -81,8 +85,10 @@ def transformer() -> Sheet:
     """Encoder and decoder, post-norm, as published."""
     s = Sheet(
         720, 500, "The Transformer of 2017",
-        "Left the encoder, six times self-attention and MLP; right the decoder, six times masked self-attention, attention to the "
-        "encoder's output, and MLP. After each part its input is added and the sum is normalised. Source and target enter at the "
+        "Left the encoder, six times self-attention and MLP; right the decoder, six times masked self-attention, "
+        "attention to the "
+        "encoder's output, and MLP. After each part its input is added and the sum is normalised. Source and target "
+        "enter at the "
         "bottom, with positions added; the probabilities of the next word leave at the top of the decoder.",
     )  # fmt: skip
     s.box(96, 184, 200, 226, "", "plain", round_=10)

@@ -1,4 +1,4 @@
-"""Drawings of chapters 4 to 8: a sliding kernel, pooling, a residual block, picture to tokens, the norms, the whole ViT."""
+"""Drawings of chapters 4 to 8: a sliding kernel, pooling, a residual block, tokens, the norms, the whole model."""
 
 from sheet import Sheet
 
@@ -6,8 +6,10 @@ from sheet import Sheet
 def kernel() -> Sheet:
     s = Sheet(
         720, 330, "A kernel slides over a padded picture",
-        "Left a picture of 5 by 5 pixels with a rim of zeros around it. A window of 3 by 3 stands at the top left corner of the padded "
-        "picture, and a dashed one two places to the right: stride 2. Each place of the window gives one number of the output, 3 by 3.",
+        "Left a picture of 5 by 5 pixels with a rim of zeros around it. A window of 3 by 3 stands at the top left "
+        "corner of the padded "
+        "picture, and a dashed one two places to the right: stride 2. Each place of the window gives one number of "
+        "the output, 3 by 3.",
     )  # fmt: skip
     s.grid(40, 50, 7, 7, 32, lambda r, c: "teal" if 0 < r < 6 and 0 < c < 6 else "plain",
            lambda r, c: "" if 0 < r < 6 and 0 < c < 6 else "0")  # fmt: skip
@@ -34,7 +36,8 @@ def pooling() -> Sheet:
     numbers = ((1, 5, 2, 0), (3, 2, 1, 4), (0, 1, 7, 2), (2, 6, 3, 1))
     s = Sheet(
         720, 220, "Pooling",
-        "A map of 4 by 4 numbers is cut into four squares of 2 by 2. Max pooling keeps the largest number of each, 5, 4, 6 and 7; mean "
+        "A map of 4 by 4 numbers is cut into four squares of 2 by 2. Max pooling keeps the largest number of each, "
+        "5, 4, 6 and 7; mean "
         "pooling their mean; the mean over all places gives one number, 2.5.",
     )  # fmt: skip
     colours = (("sand", "teal"), ("violet", "green"))
@@ -56,7 +59,8 @@ def pooling() -> Sheet:
 def residual() -> Sheet:
     s = Sheet(
         720, 190, "A residual block",
-        "The input x goes two ways: through a convolution, a ReLU and a second convolution, and past them unchanged. Both are added.",
+        "The input x goes two ways: through a convolution, a ReLU and a second convolution, and past them unchanged. "
+        "Both are added.",
     )  # fmt: skip
     s.text(44, 118, "x", 18)
     s.path("M60 112H130")
@@ -77,7 +81,8 @@ def residual() -> Sheet:
 def tokens() -> Sheet:
     s = Sheet(
         720, 300, "From a picture to tokens",
-        "A picture is cut into a grid of 3 by 3 patches. In raster order each is laid out as a row of numbers. One matrix E maps each row "
+        "A picture is cut into a grid of 3 by 3 patches. In raster order each is laid out as a row of numbers. One "
+        "matrix E maps each row "
         "to a token of width D. The class token is put in front, and a position vector is added to every token.",
     )  # fmt: skip
     colours = ("blue", "blue", "teal", "blue", "sand", "teal", "green", "sand", "green")
@@ -104,7 +109,8 @@ def tokens() -> Sheet:
 def norms() -> Sheet:
     s = Sheet(
         720, 290, "What LayerNorm and BatchNorm average over",
-        "Two tables of tokens, one above the other for three images, with four tokens of six numbers each. LayerNorm takes mean and "
+        "Two tables of tokens, one above the other for three images, with four tokens of six numbers each. LayerNorm "
+        "takes mean and "
         "spread of one row, a single token. BatchNorm takes those of one column, over all tokens of all images.",
     )  # fmt: skip
     for x, name, chosen, says in (
@@ -132,8 +138,10 @@ def norms() -> Sheet:
 def vision_transformer() -> Sheet:
     s = Sheet(
         720, 400, "The Vision Transformer",
-        "From left to right: a picture is cut into patches, each is mapped to a token, a class token joins and positions are added. L "
-        "blocks follow, each with LayerNorm, attention of several heads and a sum, then LayerNorm, MLP and a sum. After a last LayerNorm "
+        "From left to right: a picture is cut into patches, each is mapped to a token, a class token joins and "
+        "positions are added. L "
+        "blocks follow, each with LayerNorm, attention of several heads and a sum, then LayerNorm, MLP and a sum. "
+        "After a last LayerNorm "
         "the class token alone is read by a linear head, which gives a score for each class.",
     )  # fmt: skip
     colours = ("blue", "blue", "teal", "blue", "sand", "teal", "green", "sand", "green")
@@ -187,5 +195,6 @@ def vision_transformer() -> Sheet:
 
 
 DRAWINGS = {
-    "kernel": kernel, "pooling": pooling, "residual": residual, "tokens": tokens, "norms": norms, "vit": vision_transformer,
+    "kernel": kernel, "pooling": pooling, "residual": residual,
+    "tokens": tokens, "norms": norms, "vit": vision_transformer,
 }  # fmt: skip

@@ -6,7 +6,8 @@ from sheet import Sheet
 def unrolled() -> Sheet:
     s = Sheet(
         720, 230, "A recurrent network, unrolled",
-        "On the left one cell with a loop. On the right the same cell four times in a row, with the same weights: each takes one input "
+        "On the left one cell with a loop. On the right the same cell four times in a row, with the same weights: "
+        "each takes one input "
         "and the state of the one before. The last state has passed through every cell.",
     )  # fmt: skip
     s.circle(80, 110, 28, "f", "teal", 18)
@@ -30,8 +31,10 @@ def unrolled() -> Sheet:
 def lstm() -> Sheet:
     s = Sheet(
         720, 350, "An LSTM cell",
-        "Above, the memory c runs from left to right: it is multiplied by the forget gate, then the input gate times the candidate is "
-        "added. Below, the state h and the input x make the gates f, i and o and the candidate g. The new h is the output gate times "
+        "Above, the memory c runs from left to right: it is multiplied by the forget gate, then the input gate times "
+        "the candidate is "
+        "added. Below, the state h and the input x make the gates f, i and o and the candidate g. The new h is the "
+        "output gate times "
         "the tanh of the new memory.",
     )  # fmt: skip
     s.box(110, 44, 500, 250, "", "plain", round_=12)
@@ -71,7 +74,8 @@ def lstm() -> Sheet:
 def attends() -> Sheet:
     s = Sheet(
         720, 330, "A translator with attention",
-        "Below, an encoder reads four source words from left to right; each leaves a state. Above, a decoder writes. For each word it "
+        "Below, an encoder reads four source words from left to right; each leaves a state. Above, a decoder writes. "
+        "For each word it "
         "writes, it weighs all states of the encoder, drawn as lines of different thickness, and reads their mean.",
     )  # fmt: skip
     source, target, weights = ("I", "saw", "a", "cat"), ("ich", "sah", "eine", "Katze"), (1, 6, 1.2, 2)

@@ -1,17 +1,20 @@
 """What all drawings of the book are made of: one sheet, one set of colours for light and for dark, one kind of arrow.
 
-A drawing brings its own ground, so that it is legible on any page; browsers choose the colours by the page's own setting.
-Colour is never the only difference: parts are labelled.
+A drawing brings its own ground, so that it is legible on any page; browsers choose the colours by the page's own
+setting. Colour is never the only difference: parts are labelled.
 """
 
 from html import escape
 
 STYLE = """
 svg { --ground: #fbfaf7; --ink: #232f32; --soft: #5f6f72; --line: #7b8a8d;
-  --blue: #d5e4f2; --teal: #cfe8e5; --green: #d8ecd9; --sand: #f6e2c6; --violet: #e5daf0; --plain: #ffffff; --strong: #1f6f76; }
+  --blue: #d5e4f2; --teal: #cfe8e5; --green: #d8ecd9; --sand: #f6e2c6; --violet: #e5daf0; --plain: #ffffff;
+  --strong: #1f6f76; }
 @media (prefers-color-scheme: dark) { svg { --ground: #1b2224; --ink: #e9eded; --soft: #a9b4b6; --line: #8b9a9d;
-  --blue: #28435c; --teal: #1f4c4a; --green: #28492d; --sand: #59411f; --violet: #43345a; --plain: #263034; --strong: #63c2bd; } }
-text { font-family: "Segoe UI", Roboto, "Helvetica Neue", Arial, "Noto Sans", "DejaVu Sans", sans-serif; fill: var(--ink); }
+  --blue: #28435c; --teal: #1f4c4a; --green: #28492d; --sand: #59411f; --violet: #43345a; --plain: #263034;
+  --strong: #63c2bd; } }
+text { font-family: "Segoe UI", Roboto, "Helvetica Neue", Arial, "Noto Sans", "DejaVu Sans", sans-serif;
+  fill: var(--ink); }
 .mono { font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace; }
 .soft { fill: var(--soft); }
 .edge { fill: none; stroke: var(--line); stroke-width: 1.6; }
@@ -35,7 +38,8 @@ class Sheet:
         """One line; `y` is its base line."""
         mark = f' class="{kind}"' if kind else ""
         self.parts.append(
-            f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" font-weight="{weight}"{mark}>{escape(words)}</text>'
+            f'<text x="{x:g}" y="{y:g}" font-size="{size}" text-anchor="{anchor}" font-weight="{weight}"{mark}>'
+            f"{escape(words)}</text>"
         )
 
     def box(
@@ -51,7 +55,8 @@ class Sheet:
     ):
         """A rectangle with its words in the middle; a line break in them is one."""
         self.parts.append(
-            f'<rect class="part" x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="{round_}" fill="var(--{colour})"/>'
+            f'<rect class="part" x="{x:g}" y="{y:g}" width="{w:g}" height="{h:g}" rx="{round_}"'
+            f' fill="var(--{colour})"/>'
         )
         lines = words.split("\n") if words else []
         top = y + h / 2 + 0.36 * size - (len(lines) - 1) * 0.6 * size
@@ -84,7 +89,8 @@ class Sheet:
     def svg(self) -> str:
         def head(name: str, colour: str, size: float) -> str:
             return (
-                f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="{size}" markerHeight="{size}" orient="auto">'
+                f'<marker id="{name}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="{size}" markerHeight="{size}"'
+                f' orient="auto">'
                 f'<path d="M0 0L8 4L0 8z" fill="var(--{colour})"/></marker>'
             )
 
