@@ -91,21 +91,20 @@ colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
 	@$(RUN) -m book.tools.colab.run --torch $(TORCH) $(CHAPTER)
 
-# pyproject.toml names the repository. Whatever repeats that name follows; longer names and other owners' stay. So do the
-# address of the site on GitHub Pages, and the tag that the setup cells install: that of the version.
+# pyproject.toml names the repository. Whatever repeats that name follows, and so do the addresses of the pages that
+# GitHub serves for it (book/tools/site/address.py); the setup cells install the tag of
+# this version; longer names and other owners' stay.
 publish:
 	@old=$$(sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml); \
 	new=$$(echo "$(REPO)" | sed -nE 's,(\.git|/)$$,,; s,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
 	[ -n "$$new" ] || { echo "Name it: make publish REPO=https://github.com/OWNER/NAME (now $$old)" >&2; exit 2; }; \
 	tag=v$$(sed -n 's,^version = "\(.*\)",\1,p' pyproject.toml); \
-	site() { host=$$(echo "$${1%%/*}" | tr A-Z a-z).github.io; \
-		[ "$$(echo "$${1#*/}" | tr A-Z a-z)" = "$$host" ] && echo "https://$$host/" || echo "https://$$host/$${1#*/}/"; }; \
-	oldsite=$$(site "$$old"); newsite=$$(site "$$new"); \
-	git grep -lIF --no-index --exclude-standard -e "$$old" -e "$$oldsite" | \
-		OLD=$$old NEW=$$new OLDSITE=$$oldsite NEWSITE=$$newsite TAG=$$tag xargs perl -pi -e \
-		's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g; s,\Q$$ENV{OLDSITE}\E,$$ENV{NEWSITE},g; \
-		s,git\+https://github\.com/\Q$$ENV{NEW}\E\K\@v[\w.]+,\@$$ENV{TAG},g'; \
-	echo "The address is https://github.com/$$new, the site's $$newsite, and chapters install $$tag"
+	git grep -lIF --no-index --exclude-standard "$$old" | \
+		OLD=$$old NEW=$$new TAG=$$tag xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g;' \
+		-e 'BEGIN { sub site { my ($$o, $$n) = split m{/}, shift; my $$h = lc "$$o.github.io"; lc $$n eq $$h ? "$$h/" : "$$h/$$n/" } }' \
+		-e 's,https://\Q@{[site($$ENV{OLD})]}\E,"https://" . site($$ENV{NEW}),ge;' \
+		-e 's,git\+https://github\.com/\Q$$ENV{NEW}\E\K\@v[\w.]+,\@$$ENV{TAG},g'; \
+	echo "The address is https://github.com/$$new, and chapters install $$tag"
 
 clean:
 	@echo "Removing the built site and the caches"

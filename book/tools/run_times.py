@@ -1,10 +1,12 @@
 """What each chapter used when `make notebooks` last ran it: book/run_times.json, written there, shown on a page."""
 
 import hashlib
+import io
 import json
 import os
 import platform
 import tempfile
+import tokenize
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -36,9 +38,19 @@ class Run:
 
 
 def fingerprint(notebook: Mapping) -> str:
-    """Changes when a code cell changes, and not when text or outputs do."""
-    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    """Changes when a code cell changes, and not when text, comments, blank lines or outputs do."""
+    sources = [bare("".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == "code"]
     return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()[:16]
+
+
+def bare(code: str) -> str:
+    """The lines of a cell without its comments and without blank ones."""
+    lines = code.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
 
 
 def describe_run(notebook: Mapping, seconds: float, used: "Meter", device: str) -> Run:

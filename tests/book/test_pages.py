@@ -244,11 +244,15 @@ def run(**changes) -> Run:
 
 
 def test_fingerprint_follows_the_code_and_nothing_else():
+    """Comments are for the reader, and the title of a fold is one."""
+
     def made(code: str, text: str, output: str) -> str:
         cell = new_code_cell(code, outputs=[nbformat.v4.new_output("stream", text=output)])
         return fingerprint(new_notebook(cells=[new_markdown_cell(text), cell]))
 
     assert made("a = 1", "text", "1") == made("a = 1", "other text", "2")
+    assert made("a = 1  # one\n", "text", "1") == made("# @title Code\na = 1", "text", "1")
+    assert made("a = '# 1'", "text", "1") != made("a = '# 2'", "text", "1")
     assert made("a = 1", "text", "1") != made("a = 2", "text", "1")
 
 

@@ -96,6 +96,9 @@ def test_publishing_elsewhere_leaves_the_old_address_nowhere_and_back_again_rest
     (tmp_path / "book" / "page.md").write_text(page.format(SLUG, SLUG))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert publish(tmp_path, f"https://github.com/{OTHER}.git").returncode == 0
+    pages = [site_address(f"https://github.com/{slug}") for slug in (SLUG, OTHER)]
+    first = [(tmp_path / "chapters" / chapter.path.name).read_text(encoding="utf-8") for chapter in CHAPTERS]
+    assert [[page in text for page in pages] for text in first] == [[False, True]] * len(CHAPTERS)
     assert set().union(*addresses(tmp_path).values()) == {OTHER}
     assert site_address(f"https://github.com/{OTHER}") in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert (tmp_path / "book" / "page.md").read_text() == page.format(SLUG, OTHER)

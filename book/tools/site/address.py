@@ -20,6 +20,11 @@ def site_address(repository: str) -> str:
     return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
 
 
+def colab_address(repository: str, name: str) -> str:
+    """Where Colab opens the notebook of chapter `name`, such as 05_patch_partitioning."""
+    return f"{repository.replace('github.com', 'colab.research.google.com/github')}/blob/main/chapters/{name}.ipynb"
+
+
 def set_address(app: Sphinx, config: Config) -> None:
     config.html_baseurl = config.ogp_site_url = site_address(config.html_theme_options["repository_url"])
 
