@@ -46,6 +46,8 @@
     if (section.plain === ` ${phrase} `) sum += glossary(section) ? 90 : 60;
     else if (section.plain.includes(` ${phrase} `)) sum += 25;
     if (words.length > 1 && section.flat.includes(` ${phrase} `)) sum += 10;
+    if (glossary(section) && section.flat.startsWith(` ${phrase} `)) sum += 70; // the entry's Korean term
+    if (!section.anchor) sum *= 0.7; // rather the section than the page
     return sum * (found / words.length) ** 3;
   }
 

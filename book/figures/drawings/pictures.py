@@ -106,6 +106,29 @@ def tokens() -> Sheet:
     return s
 
 
+def patches() -> Sheet:
+    s = Sheet(
+        720, 260, "A picture becomes a sequence",
+        "A picture is cut into a grid of 3 by 3 patches, numbered from left to right and from top to bottom. In that "
+        "order "
+        "they are put in a row, and each is laid out as one row of a table: its numbers of red, then of green, then "
+        "of blue.",
+    )  # fmt: skip
+    colours = ("blue", "blue", "teal", "blue", "sand", "teal", "green", "sand", "green")
+    s.grid(36, 70, 3, 3, 40, lambda r, c: colours[3 * r + c], lambda r, c: str(3 * r + c))
+    s.text(96, 216, "H × W pixels,", 13, kind="soft")
+    s.text(96, 234, "patches of side P", 13, kind="soft")
+    s.arrow(170, 130, 214, 130)
+    for n in range(9):
+        s.box(222 + 30 * n, 115, 30, 30, str(n), colours[n], 13, 1)
+    s.text(357, 170, "N = HW/P² patches in raster order", 13, kind="soft")
+    s.arrow(500, 130, 536, 130)
+    for n in range(9):
+        s.box(544, 32 + 22 * n, 140, 18, "red, green, blue" if n == 0 else "", colours[n], 11, 3)
+    s.text(614, 246, "N rows of C · P² numbers", 13, kind="soft")
+    return s
+
+
 def norms() -> Sheet:
     s = Sheet(
         720, 290, "What LayerNorm and BatchNorm average over",
@@ -196,5 +219,5 @@ def vision_transformer() -> Sheet:
 
 DRAWINGS = {
     "kernel": kernel, "pooling": pooling, "residual": residual,
-    "tokens": tokens, "norms": norms, "vit": vision_transformer,
+    "patches": patches, "tokens": tokens, "norms": norms, "vit": vision_transformer,
 }  # fmt: skip
