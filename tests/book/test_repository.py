@@ -124,6 +124,27 @@ def test_version_is_the_same_everywhere():
     assert f"## {PROJECT['version']}" in read("CHANGELOG.md")
 
 
+def test_every_setup_cell_installs_the_tag_of_the_version():
+    """An old notebook keeps running after names have moved; `make publish` writes the tag."""
+    tag = f"git+https://github.com/{SLUG}@v{PROJECT['version']}"
+    for chapter in CHAPTERS:
+        setup = [cell for cell in chapter.notebook["cells"] if "setup" in cell["metadata"].get("tags", [])]
+        assert [f'"{tag}"' in "".join(cell["source"]) for cell in setup] == [True], chapter.path.name
+    assert f'"{tag}"' in read("CONTRIBUTING.md")
+
+
+def test_publishing_a_new_version_sets_its_tag_in_the_setup_cells(tmp_path, committed):
+    for path in committed:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
+    project = tmp_path / "pyproject.toml"
+    project.write_text(project.read_text().replace(f'version = "{PROJECT["version"]}"', 'version = "9.8.7"'))
+    assert publish(tmp_path, f"https://github.com/{SLUG}").returncode == 0
+    for chapter in CHAPTERS:
+        text = (tmp_path / "chapters" / chapter.path.name).read_text(encoding="utf-8")
+        assert text.count(f"git+https://github.com/{SLUG}@v9.8.7") == 1
+
+
 def test_pins_lie_within_the_loose_bounds():
     """A hosted notebook keeps what it has: lower bounds alone."""
     needs = [Requirement(line) for line in PROJECT["dependencies"]]
