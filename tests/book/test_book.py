@@ -16,10 +16,12 @@ from PIL import Image
 from book.tools.site.address import list_every_page, site_address
 from book.tools.site.cells import PROVENANCE
 from book.tools.site.chapters import all_chapters
+from book.tools.site.citations import read_papers
 from book.tools.site.glossary import read_glossary
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+LARGEST_SITE = 27_000_000  # bytes
 LARGEST_PAGE = 1_500_000  # bytes, with its own images: a phone on a slow line still opens it
 
 # A <link> of one of these kinds points somewhere and loads nothing.
@@ -156,6 +158,46 @@ def test_formulas_are_set_by_the_site_itself(site, pages):
         assert len(fonts) > 10
 
 
+@every_page
+def test_no_formula_is_parted_from_the_sign_that_belongs_to_it(site, pages, name):
+    """What stands right behind a formula, or opens right before it, is in one box with it that does not break."""
+    for formula in pages[site / f"{name}.html"].select("article span.math"):
+        if not formula.find_parent(class_="nobreak") and not formula.find_parent(["h1", "h2", "h3"]):
+            after, before = str(formula.next_sibling or ""), str(formula.previous_sibling or "")
+            assert not re.match(r"[.,;:!?)]", after), formula.parent.text
+            assert not re.search(r"[(\[]$", before), formula.parent.text
+
+
+@every_chapter
+def test_every_prediction_is_tied_to_a_cell_that_answers_it(site, pages, path):
+    """As many answering cells as the notebook has, each with an output, and every prompt before its answer."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell["id"] for cell in cells if "predict-answer" in cell["metadata"].get("tags", [])]
+    page = chapter_page(site, pages, path)
+    boxes = page.select("div.predict")
+    named = [cell for box in boxes for cell in box["data-cells"].split()]
+    assert len(named) == len(tagged) > 0
+    for box in boxes:
+        for cell in box["data-cells"].split():
+            assert page.find(id=cell).select_one(".cell_output"), cell
+            assert box in page.find(id=cell).find_all_previous("div", class_="predict")
+
+
+def test_every_paper_of_the_bibliography_that_is_cited_says_where(site, pages):
+    entries = pages[site / "book" / "bibliography.html"].select("div.citation")
+    assert len(entries) == len(read_papers())
+    said = {entry.select_one(".label").text.strip("[]"): entry.select_one(".cited-in") for entry in entries}
+    assert len([line for line in said.values() if line]) > 60
+    assert "chapter\xa02" in said["Vaswani et al., 2017"].text
+
+
+def test_nothing_stays_in_the_site_that_no_page_asks_for(site):
+    static = site / "_static"
+    assert {path.name for path in (static / "mathjax").iterdir()} <= {"tex-chtml.js", "output", "input", "a11y", "sre"}
+    assert not [*static.rglob("*.map"), *static.rglob("*.ttf"), *(static / "locales").glob("*")]
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < LARGEST_SITE
+
+
 @every_chapter
 def test_chapter_can_be_downloaded_and_leads_to_its_source(site, pages, path):
     page = chapter_page(site, pages, path)
@@ -283,11 +325,14 @@ def test_every_term_of_the_glossary_is_linked_where_it_is_first_used(site, pages
 
 def test_links_to_the_glossary_stand_in_running_text_alone(site, pages):
     for path in CHAPTERS:
-        links = links_to_glossary(chapter_page(site, pages, path))
+        page = chapter_page(site, pages, path)
+        links, said = links_to_glossary(page), json.loads(page.find(id="popup-data").string)["terms"]
         assert links
         for link in links:
             assert not link.find_parents(["h1", "h2", "h3", "pre", "code", "a", "figcaption"]), link
-            assert re.search("^[가-힣].*: ", link["title"]), "the Korean term and the meaning"
+            words = said[urlsplit(link["href"]).fragment]
+            assert words["html"], "the meaning first"
+            assert re.search("[가-힣]", words["korean"]), "the Korean term apart from it"
 
 
 def test_korean_words_are_marked_as_korean(site, pages):

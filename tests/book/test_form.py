@@ -164,6 +164,16 @@ def test_folding_follows_the_tag_and_the_number_of_the_figure():
     assert figure.source.startswith("# @title Code of figure 5.8\n# draws")
 
 
+@every_chapter
+def test_what_answers_a_prediction_is_stored_folded(chapter):
+    """Jupyter's marks, the older and the newer; no other output is folded."""
+    for cell in code_of(cells_of(chapter)):
+        answers = "predict-answer" in cell.metadata.get("tags", [])
+        assert cell.metadata.get("collapsed", False) == answers, cell.id
+        assert cell.metadata.get("jupyter", {}).get("outputs_hidden", False) == answers, cell.id
+        assert not answers or cell.outputs, cell.id
+
+
 def test_the_form_is_put_on_once():
     notebook = drawing()
     put_in_form(notebook, "05_a")
