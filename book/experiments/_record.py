@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,6 +87,7 @@ class Run:
         cases = list(cases)
         if self.jobs == 1 or len(cases) < 2 or multiprocessing.parent_process():
             return [function(case) for case in cases]
+        import_module("torch._dynamo")  # the first optimiser does: seconds, here once and not in each process
         _work.append(function)  # reaches the processes by forking, so that a lambda will do
         try:
             with multiprocessing.get_context("fork").Pool(self.jobs, maxtasksperchild=1) as pool:
@@ -106,12 +108,15 @@ class Run:
         return shlex.join(["python", f"book/experiments/{Path(sys.argv[0]).name}", *sys.argv[1:]])
 
     def train(
-        self, build: Callable[[], nn.Module], data: Dataset, training: TrainConfig, seed: int, **splits: Split
+        self, build: Callable[[], nn.Module], data: Dataset, training: TrainConfig, seed: int, **options
     ) -> tuple[nn.Module, list[dict]]:
-        """A fresh model after training, and its history; first weights and order of the pictures follow the seed."""
+        """A fresh model after training, and its history; first weights and order of the pictures follow the seed.
+
+        `options` are those of `fit`.
+        """
         torch.manual_seed(seed)
         model = build()
-        return model, fit(model, data, replace(training, seed=seed), device=self.device, shown=False, **splits)
+        return model, fit(model, data, replace(training, seed=seed), device=self.device, shown=False, **options)
 
     def folder(self, real: Path) -> Path:
         """`real`, or for a trial run a folder of its own."""

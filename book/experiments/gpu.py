@@ -35,7 +35,7 @@ from vitedu.data.dataset import stratified_split
 from vitedu.data.paths import data_root
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.hybrid import HybridViT
-from vitedu.models.table import CLASSIFIERS, MODELS
+from vitedu.models.table import MODELS
 from vitedu.recorded import recorded
 from vitedu.train import TrainConfig
 from vitedu.train.augment import Augment
@@ -100,16 +100,15 @@ def fashion(step: Step, seeds: list[int]) -> None:
 
 
 def entrants(config: ViTConfig, stem_stride: int) -> dict[str, Callable[[], nn.Module]]:
-    """The models of a comparison; CvT and Swin join once the book has them."""
+    """The models of a comparison."""
     widths = or_smoke((64, 128, 256), (8, 8, 8))
-    others = {
-        name: lambda name=name: MODELS[name].classifier(config) for name in ("cvt", "swin") if name in CLASSIFIERS
-    }
     return {
         "ViT": lambda: ViT(config),
         "hybrid": lambda: hybrid(config, (32, 64, 128), stem_stride),
         "ResNet": lambda: ResNet(CNNConfig(widths=widths, stem_stride=stem_stride)),
-    } | others
+        "CvT": lambda: MODELS["cvt"].classifier(config),
+        "Swin": lambda: MODELS["swin"].classifier(config),
+    }
 
 
 def curve(step: Step, seeds: list[int]) -> None:

@@ -22,8 +22,8 @@ ROWS = {  # how many, and with which fields
     "speed": (2, {"name", "batch", "images_per_second", "utilisation", "product_flops", "peer", "times_peer"}),
     "cifar10": (2, TRAINED | {"accuracy"}),
     "fashion": (2, TRAINED | {"accuracy"}),
-    "curve": (6, TRAINED),
-    "imagenette": (3, TRAINED | {"accuracy"}),
+    "curve": (10, TRAINED),
+    "imagenette": (5, TRAINED | {"accuracy"}),
     "inspect": (1, TRAINED | {"accuracy"}),
 }
 
