@@ -104,7 +104,7 @@ def test_every_single_wrong_shape_is_named_with_both_shapes(weights):
         ("patch_embed.proj.weight", (192, 48), "patch_embed.proj.weight has shape (192, 48), expected 4 axes"),
         ("patch_embed.proj.weight", (384, 3, 4, 4), "has shape .*192.*, expected .*384"),
         ("pos_embed", (1, 10, 192), None),  # a smaller square: 3 × 3 patches, nothing contradicts it
-        ("pos_embed", (1, 16, 192), "of 16 positions one is the class token's, and 15 patches fill no square"),
+        ("pos_embed", (1, 16, 192), "15 positions beside the class token's fill no square"),
         ("pos_embed", (17, 192), "pos_embed has shape (17, 192), expected 3 axes"),
         ("head.weight", (7, 192), "head.bias has shape (5,), expected (7,)"),
         ("head.weight", (5, 64), "head.weight has shape (5, 64), expected (5, 192)"),

@@ -8,6 +8,7 @@ from torch import nn
 
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.cvt import CvT, CvTConfig
+from vitedu.models.deit import DistilledViT
 from vitedu.models.detr import DETR, DETRConfig
 from vitedu.models.hybrid import HybridViT, small_stem
 from vitedu.patch import pair
@@ -63,6 +64,7 @@ MODELS: dict[str, Entry] = {
         transformer=False,
     ),
     "cvt": Entry(CvT, {"config": CvTConfig}, lambda c: CvT(small_cvt(c))),
+    "deit": Entry(DistilledViT, {"config": ViTConfig}, DistilledViT),  # `--model deit`: both heads learn the labels
     "detr": Entry(DETR, {"config": DETRConfig}),
 }
 CLASSIFIERS = [name for name, entry in MODELS.items() if entry.classifier]
