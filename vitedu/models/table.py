@@ -64,7 +64,7 @@ MODELS: dict[str, Entry] = {
         transformer=False,
     ),
     "cvt": Entry(CvT, {"config": CvTConfig}, lambda c: CvT(small_cvt(c))),
-    "deit": Entry(DistilledViT, {"config": ViTConfig}, DistilledViT),  # `--model deit`: both heads learn the labels
+    "deit": Entry(DistilledViT, {"config": ViTConfig}, DistilledViT),  # without a teacher, their mean learns
     "detr": Entry(DETR, {"config": DETRConfig}),
 }
 CLASSIFIERS = [name for name, entry in MODELS.items() if entry.classifier]
