@@ -11,6 +11,7 @@ from vitedu.models.cvt import CvT, CvTConfig
 from vitedu.models.deit import DistilledViT
 from vitedu.models.detr import DETR, DETRConfig
 from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.models.swin import Swin, SwinConfig
 from vitedu.patch import pair
 from vitedu.vit import ViT, ViTConfig
 
@@ -50,6 +51,24 @@ def small_cvt(vit: ViTConfig) -> CvTConfig:
     )
 
 
+def small_swin(vit: ViTConfig) -> SwinConfig:
+    """A Swin of two stages for the images, classes, last width and depth of a `ViTConfig`; windows fit small maps."""
+    grid, width = vit.grid, vit.dim // 2
+    heads = max(1, width // 32)  # d = 32, as in the paper
+    fitting = (side for side in (7, 6, 5, 4) if all(length % side == 0 for length in grid))
+    return SwinConfig(
+        image_size=vit.image_size,
+        patch_size=vit.patch_size,
+        in_channels=vit.in_channels,
+        num_classes=vit.num_classes,
+        dim=width,
+        depths=(max(1, vit.depth // 3), max(1, vit.depth - vit.depth // 3)),
+        num_heads=(heads, 2 * heads),
+        window=next(fitting, 4),
+        **vit.block_options | {"norm": "pre", "eps": SwinConfig.eps},
+    )
+
+
 MODELS: dict[str, Entry] = {
     "vit": Entry(ViT, {"config": ViTConfig}, ViT),
     "hybrid": Entry(
@@ -65,6 +84,7 @@ MODELS: dict[str, Entry] = {
     ),
     "cvt": Entry(CvT, {"config": CvTConfig}, lambda c: CvT(small_cvt(c))),
     "deit": Entry(DistilledViT, {"config": ViTConfig}, DistilledViT),  # without a teacher, their mean learns
+    "swin": Entry(Swin, {"config": SwinConfig}, lambda c: Swin(small_swin(c))),
     "detr": Entry(DETR, {"config": DETRConfig}),
 }
 CLASSIFIERS = [name for name, entry in MODELS.items() if entry.classifier]
