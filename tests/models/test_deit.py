@@ -207,7 +207,7 @@ def test_soft_distillation_is_the_divergence_from_the_teacher_written_out(temper
 
 
 def test_dividing_by_the_classes_too_makes_the_teachers_term_k_times_smaller():
-    """Which is what the authors' code does, and why its soft distillation says little about soft distillation."""
+    """Which is what the authors' code does."""
     cls, dist, teacher = SCORES
     terms = [soft_distillation(cls, dist, LABELS, teacher, 1.0, average=a) for a in ("images", "numbers")]
     assert (terms[0] / terms[1]).item() == pytest.approx(6)

@@ -100,7 +100,8 @@ def soft_distillation(
 
     How much the second term weighs depends on what it is averaged over, too. Over the "images" the sum is divided by B,
     as the cross-entropy is and the equation says. The authors' code divides by B·K, here the average over "numbers":
-    with K = 1000 classes the term is a thousand times smaller, and hardly tells what soft distillation can do.
+    with K = 1000 classes the term is a thousand times smaller (a remark there says that they tried B as well). Who
+    reports that soft distillation does nothing has to say which it was.
 
     Args:
         temperature: τ, by which the scores of both are divided before the softmax. The paper has weight 0.1 and τ = 3,
