@@ -39,9 +39,8 @@ def picture_above(paragraph: nodes.paragraph) -> nodes.image | None:
     above = paragraph.parent[index - 1] if index else None
     if isinstance(above, nodes.container) and "cell" in above["classes"]:
         return next(iter(reversed(list(above.findall(nodes.image)))), None)
-    if isinstance(above, nodes.paragraph) and len(above) == 1 and isinstance(above[0], nodes.image):
-        return above[0]
-    return None
+    inside = [child for child in above if child.astext()] if isinstance(above, nodes.paragraph) else []
+    return inside[0] if len(inside) == 1 and isinstance(inside[0], nodes.image) else None
 
 
 def make_figure(image: nodes.image, paragraph: nodes.paragraph, number: str) -> nodes.figure:
