@@ -183,6 +183,17 @@ def test_every_prediction_is_tied_to_a_cell_that_answers_it(site, pages, path):
             assert box in page.find(id=cell).find_all_previous("div", class_="predict")
 
 
+@every_chapter
+def test_lines_worth_keeping_stand_in_a_box(site, pages, path):
+    written = re.findall(r"^> \*\*Worth keeping\.\*\* (\w+ \w+)", markdown_of(path), re.MULTILINE)
+    shown = [
+        box.select_one("p:not(.admonition-title)").text
+        for box in chapter_page(site, pages, path).select(".worth-keeping")
+    ]
+    assert len(shown) == len(written) > 0
+    assert all(text.startswith(words) for words, text in zip(written, shown, strict=True))
+
+
 def test_every_paper_of_the_bibliography_that_is_cited_says_where(site, pages):
     entries = pages[site / "book" / "bibliography.html"].select("div.citation")
     assert len(entries) == len(read_papers())

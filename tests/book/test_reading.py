@@ -316,9 +316,10 @@ def test_first_screen_says_where_to_begin_and_shows_a_result(browser, served, si
         expect(page.locator("[data-vitedu] img")).to_be_in_viewport(ratio=0.3 if size is not PHONE else 0)
         assert not page.locator(".logo__title").is_visible(), "the title stands once"
         assert page.locator(".bd-links").get_by_text("Vision Transformers from the ground up").count() == 0
-        out = """part => { const inner = part.getBoundingClientRect(), outer = part.closest('li').getBoundingClientRect();
+        out = """part => { const inner = part.getBoundingClientRect(),
+            outer = part.closest('li').getBoundingClientRect();
             return inner.right > outer.right || inner.bottom > outer.bottom }"""
-        assert not page.evaluate(f"[...document.querySelectorAll('ol.path li > *')].some({out})"), "words stay inside"
+        assert not page.evaluate(f"[...document.querySelectorAll('ol.path li > *')].some({out})"), "words are cut"
         assert page.locator("ol.path a").count() >= 11
 
 
