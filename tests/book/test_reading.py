@@ -1,6 +1,7 @@
 """What a reader does on a page: predicts, looks words up, searches, keeps a place, reads on a phone and on paper."""
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.book.browsing import OPEN_FOLDS, PHONE, new_context
@@ -353,6 +355,22 @@ def test_captions_have_the_weight_of_text_and_begin_where_it_begins(untouched):
     assert caption.evaluate("part => getComputedStyle(part).fontWeight") == "400"
     text = untouched.locator("article section > p").first.bounding_box()
     assert abs(untouched.locator("figcaption").first.bounding_box()["x"] - text["x"]) < 2
+
+
+def test_drawing_has_the_ground_of_the_page_whatever_the_system_prefers(browser, served):
+    with opened(browser, f"{served}/chapters/02_attention.html") as page:
+        drawing = page.locator("figure img[src$='.svg']").first
+        drawing.scroll_into_view_if_needed()
+        page.wait_for_function("drawing => drawing.complete && drawing.naturalWidth", arg=drawing.element_handle())
+
+        def ground() -> int:
+            with Image.open(io.BytesIO(drawing.screenshot())) as picture:
+                return sum(picture.convert("RGB").getpixel((12, 60)))
+
+        light = ground()
+        page.locator(".bd-header-article .theme-switch-button").click()
+        assert light > 700
+        assert ground() < 200
 
 
 def test_formula_has_the_size_of_the_text_beside_it(browser, served):
