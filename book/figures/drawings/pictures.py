@@ -138,7 +138,7 @@ def norms() -> Sheet:
     )  # fmt: skip
     for x, name, chosen, says in (
         (60, "LayerNorm", lambda image, r, c: image == 1 and r == 1, "one token: its D numbers, nothing else"),
-        (410, "BatchNorm", lambda image, r, c: c == 2, "one number of the width: all tokens, all images"),
+        (410, "BatchNorm", lambda image, r, c: c == 2, "one number of D: all tokens, all images"),
     ):
         s.text(x + 120, 30, name, 17, weight=600)
         for image in range(3):
