@@ -68,6 +68,8 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
     ],
   };
 
+  vitedu.needs = Object.values(PIECES).map(([scripts]) => ["parts.js", ...scripts]);
+
   /* A classic script, so that pages opened from disk may load it; each once. */
   vitedu.script = (file) =>
     (fetched[file] ||= new Promise((done, fail) => {
@@ -114,7 +116,9 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
       await mount(root);
       root.querySelector("[tabindex='0']").focus();
     });
-    root.append(button);
+    const caption = root.querySelector("figcaption");
+    if (caption) caption.before(button);
+    else root.append(button);
   }
 
   function start() {
