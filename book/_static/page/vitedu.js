@@ -110,7 +110,7 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
   /* A picture in the <div> stays until the reader asks for the piece. */
   function offer(root) {
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", className: "vp-offer", textContent: "Try it: make this picture live" });
+    Object.assign(button, { type: "button", className: "vp-offer", textContent: "Try it: run the model here" });
     button.addEventListener("click", async () => {
       button.disabled = true;
       await mount(root);
