@@ -2,8 +2,8 @@
 
 A sequence of random symbols; the first is marked, the last place asks for it. The distance between the two is the dial.
 Every layer is trained anew for each distance, at three learning rates, until it names 99 % of its validation sequences
-or the steps are used up; what is reported comes from other sequences. The record also has the gradient that reaches the mark in each
-layer as it starts.
+or the steps are used up; what is reported comes from other sequences. The record also has the gradient that reaches
+the mark in each layer as it starts.
 
 The five questions. *Converged?* The record has the steps that each run took; "not learned" means: not within 3,000
 steps, and where a layer ends, one run of it goes on to 12,000. *Tuned alike?* Three rates for every layer at every
