@@ -16,7 +16,7 @@ SIDE, RADIUS = 40, 3.2  # of the picture, and of the circle with a thing's area,
 KINDS = ("triangle", "cross", "ring")
 COLOURS = torch.tensor([[0.95, 0.25, 0.2], [0.3, 0.4, 1.0], [0.25, 0.8, 0.3]])  # red, blue, green
 FAR = 24  # pixels between two centres, in rows or in columns: no window of 19 pixels holds more than a sliver of both
-APART = 9  # between things that must not touch
+APART, BESIDE = 9, 8  # between things that must not touch, and between two that do
 CUES = ("ground", "patch", "none")
 
 
@@ -84,7 +84,7 @@ def _far(centres: Tensor) -> Tensor:
 
 
 def _beside(centres: Tensor) -> Tensor:
-    return _apart(centres, 0, 1) == APART
+    return _apart(centres, 0, 1) == BESIDE
 
 
 def _seen_from(centre: Tensor) -> tuple[Tensor, Tensor]:

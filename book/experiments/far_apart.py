@@ -6,12 +6,12 @@ the cue, or the other thing, is out of reach of the plain network's windows of 1
 windows none of which knows the answer. "Deeper" has two more such blocks and sees 51 pixels, more than a picture has.
 
 The five questions. *Converged?* The plain network is trained four times as long, too, on the first seed: does it only
-need time? *Tuned alike?* In the tests each network has its own rate, chosen on validation pictures of the first seed,
-with a worse one on either side; the controls take the rate chosen for the test. *One difference?* The module (of
-"deeper", two blocks); pictures are the same for all. *Can it show?* Positive control: the cue tints the whole ground,
-the two things lie side by side; the plain network has to succeed as well. Negative control: a cue in a third colour
-says nothing, and nobody can be right more than half of the time. *Recognisable?* In networks as deep as those of
-practice all units of the last map see most of the picture; the deeper network stands for them.
+need time? *Tuned alike?* Each network in each task has its own rate, chosen on validation pictures of the first seed,
+with a worse one on either side; the long runs and the negative control take rates that were chosen so. *One
+difference?* The module (of "deeper", two blocks); pictures are the same for all. *Can it show?* Positive control: the
+cue tints the whole ground, the two things lie side by side; there the plain network has to succeed. Negative control:
+the cue is of a third colour and says nothing; nobody can be right more than half of the time. *Recognisable?* In
+networks as deep as those of practice all units of the last map see most of the picture; the deeper one stands for them.
 """
 
 from collections.abc import Callable
@@ -36,14 +36,13 @@ MODELS: dict[str, Callable[[CNNConfig], nn.Module]] = {
     "deeper": ResNet,
     "plain": ResNet,
 }
-TESTS = {"cue": partial(draw_cued, cue="patch"), "pair": partial(draw_pairs, far=True)}
-CONTROLS = {
-    ("cue", "cue everywhere"): partial(draw_cued, cue="ground"),
-    ("pair", "side by side"): partial(draw_pairs, far=False),
-    ("cue", "cue says nothing"): partial(draw_cued, cue="none"),
+DRAW = {
+    ("cue", "far"): partial(draw_cued, cue="patch"),
+    ("pair", "far"): partial(draw_pairs, far=True),
+    ("cue", "everywhere"): partial(draw_cued, cue="ground"),  # positive control
+    ("pair", "side by side"): partial(draw_pairs, far=False),  # positive control
+    ("cue", "says nothing"): partial(draw_cued, cue="none"),  # negative control
 }
-CONTROLLED = ("BoTNet", "SE", "plain")
-DRAW = {(task, "far"): draw for task, draw in TESTS.items()} | CONTROLS
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04)
 COUNTS = or_smoke((6_000, 500, 2_000), (12, 12, 12))  # pictures to train on, to choose the rate by, and to report
 EPOCHS, LONGER, BATCH_SIZE = or_smoke(6, 1), or_smoke(4, 2), 64
@@ -92,26 +91,23 @@ def summarise(arm: Arm, runs: dict[float, list[dict]], rate: float) -> dict:
 
 def main() -> None:
     run = start(__doc__)
-    arms = [(task, "far", name, EPOCHS) for task in TESTS for name in MODELS]
-    runs, rates = tuned(run, lambda arm, rate, seed: train(run, arm, rate, seed), arms, RATES)
-    rate_of = {(task, name): rate for (task, _, name, _), rate in rates.items()}
-    longer = [(task, "far", "plain", LONGER * EPOCHS) for task in TESTS]
-    controls = [(*control, name, EPOCHS) for control in CONTROLS for name in CONTROLLED]
-    cases = [(arm, run.seeds[0]) for arm in longer] + [(arm, seed) for arm in controls for seed in run.seeds]
-    for (arm, _), found in zip(cases, run.each(lambda case: at_rate_of_test(run, rate_of, *case), cases), strict=True):
+    tests = [(task, "far", name, EPOCHS) for task in CLASSES for name in MODELS]
+    controls = [("cue", "everywhere", "plain", EPOCHS), ("pair", "side by side", "plain", EPOCHS)]
+    runs, rates = tuned(run, lambda arm, rate, seed: train(run, arm, rate, seed), [*tests, *controls], RATES)
+    # at rates that have been chosen already: long runs, and the negative control
+    rate_of = {(arm[0], arm[2]): rate for arm, rate in rates.items()}  # of the plain network that of its control
+    longer = [(task, "far", "plain", LONGER * EPOCHS) for task in CLASSES]
+    silent = [("cue", "says nothing", name, EPOCHS) for name in MODELS if name != "deeper"]
+    cases = [(arm, run.seeds[0]) for arm in longer] + [(arm, seed) for arm in silent for seed in run.seeds]
+    found = run.each(lambda case: train(run, case[0], rate_of[case[0][0], case[0][2]], case[1]), cases)
+    for (arm, _), one in zip(cases, found, strict=True):
         rates[arm] = rate_of[arm[0], arm[2]]
-        runs.setdefault(arm, {}).setdefault(rates[arm], []).append(found)
+        runs.setdefault(arm, {}).setdefault(rates[arm], []).append(one)
     rows = [summarise(arm, of_arm, rates[arm]) for arm, of_arm in runs.items()]
     for row in rows:
         print(*(row[key] for key in ("task", "variant", "model", "steps")), per_cent(row["accuracy"]))
     sources = [f"pictures of two things (drawn anew for each of the seeds {run.seeds}), {COUNTS} to train, val, test"]
     run.record("test accuracy where two places of a picture have to be related", sources, rows)
-
-
-def at_rate_of_test(run: Run, rate_of: dict[tuple[str, str], float], arm: Arm, seed: int) -> dict:
-    """A run at the rate that was chosen for the same network in the test of that task."""
-    task, _, name, _ = arm
-    return train(run, arm, rate_of[task, name], seed)
 
 
 if __name__ == "__main__":
