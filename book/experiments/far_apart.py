@@ -19,7 +19,7 @@ from functools import partial
 
 from _pairs import SIDE, draw_cued, draw_pairs, pair_set
 from _rates import sparsely, tuned, val_by_rate
-from _record import Run, or_smoke, per_cent, spread, start
+from _record import Run, or_smoke, spread, start
 from torch import nn
 
 from vitedu.cost import count_parameters
@@ -81,12 +81,17 @@ def summarise(arm: Arm, runs: dict[float, list[dict]], rate: float) -> dict:
         "steps": steps,
         "parameters": count_parameters(build(name, task)),
         "rate": rate,
-        "accuracy": spread([run["test"] for run in at_rate]),
-        "train_loss": spread([run["train_loss"] for run in at_rate]),
+        "accuracy": over_seeds([run["test"] for run in at_rate]),
+        "train_loss": over_seeds([run["train_loss"] for run in at_rate]),
         "curve_steps": [steps * (mark + 1) // MARKS for mark in range(MARKS)],
-        "val_curve": [spread(list(values)) for values in zip(*(run["curve"] for run in at_rate), strict=True)],
+        "val_curve": [over_seeds(list(values)) for values in zip(*(run["curve"] for run in at_rate), strict=True)],
         "val_accuracy_by_rate": val_by_rate(runs),
     }
+
+
+def over_seeds(values: list[float]) -> dict:
+    """Mean and spread; the long runs have one seed, and so no spread."""
+    return spread(values) if len(values) > 1 else {"mean": values[0], "values": values}
 
 
 def main() -> None:
@@ -105,7 +110,8 @@ def main() -> None:
         runs.setdefault(arm, {}).setdefault(rates[arm], []).append(one)
     rows = [summarise(arm, of_arm, rates[arm]) for arm, of_arm in runs.items()]
     for row in rows:
-        print(*(row[key] for key in ("task", "variant", "model", "steps")), per_cent(row["accuracy"]))
+        accuracy = f"{100 * row['accuracy']['mean']:.1f} % ({len(row['accuracy']['values'])} seeds)"
+        print(*(row[key] for key in ("task", "variant", "model", "steps")), accuracy)
     sources = [f"pictures of two things (drawn anew for each of the seeds {run.seeds}), {COUNTS} to train, val, test"]
     run.record("test accuracy where two places of a picture have to be related", sources, rows)
 
