@@ -5,8 +5,8 @@ something elsewhere in the picture. *Pair*: have two things the same colour? Two
 the cue, or the other thing, is out of reach of the plain network's windows of 19 pixels, and what it averages are
 windows none of which knows the answer. "Deeper" has two more such blocks and sees 51 pixels, more than a picture has.
 
-The five questions. *Converged?* The plain network is trained four times as long, too, on the first seed: does it only
-need time? *Tuned alike?* Each network in each task has its own rate, chosen on validation pictures of the first seed,
+The five questions. *Converged?* The plain and the deeper network are trained four times as long, too, on the first
+seed: do they only need time? *Tuned alike?* Each network in each task has its own rate, chosen on validation pictures of the first seed,
 with a worse one on either side; the long runs and the negative control take rates that were chosen so. *One
 difference?* The module (of "deeper", two blocks); pictures are the same for all. *Can it show?* Positive control: the
 cue tints the whole ground, the two things lie side by side; there the plain network has to succeed. Negative control:
@@ -101,7 +101,7 @@ def main() -> None:
     runs, rates = tuned(run, lambda arm, rate, seed: train(run, arm, rate, seed), [*tests, *controls], RATES)
     # at rates that have been chosen already: long runs, and the negative control
     rate_of = {(arm[0], arm[2]): rate for arm, rate in rates.items()}  # of the plain network that of its control
-    longer = [(task, "far", "plain", LONGER * EPOCHS) for task in CLASSES]
+    longer = [(task, "far", name, LONGER * EPOCHS) for task in CLASSES for name in ("deeper", "plain")]
     silent = [("cue", "says nothing", name, EPOCHS) for name in MODELS if name != "deeper"]
     cases = [(arm, run.seeds[0]) for arm in longer] + [(arm, seed) for arm in silent for seed in run.seeds]
     found = run.each(lambda case: train(run, case[0], rate_of[case[0][0], case[0][2]], case[1]), cases)
