@@ -6,8 +6,8 @@ the cue, or the other thing, is out of reach of the plain network's windows of 1
 windows none of which knows the answer. "Deeper" has two more such blocks and sees 51 pixels, more than a picture has.
 
 The five questions. *Converged?* The plain and the deeper network are trained four times as long, too, on the first
-seed: do they only need time? *Tuned alike?* Each network in each task has its own rate, chosen on validation pictures of the first seed,
-with a worse one on either side; the long runs and the negative control take rates that were chosen so. *One
+seed: do they only need time? *Tuned alike?* Each network in each task has its own rate, chosen on validation pictures
+of the first seed, with a worse one on either side; the long runs and the negative control take rates chosen so. *One
 difference?* The module (of "deeper", two blocks); pictures are the same for all. *Can it show?* Positive control: the
 cue tints the whole ground, the two things lie side by side; there the plain network has to succeed. Negative control:
 the cue is of a third colour and says nothing; nobody can be right more than half of the time. *Recognisable?* In
