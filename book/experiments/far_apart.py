@@ -17,12 +17,12 @@ networks as deep as those of practice all units of the last map see most of the 
 from collections.abc import Callable
 from functools import partial
 
-from _pairs import SIDE, draw_cued, draw_pairs, pair_set
 from _rates import sparsely, tuned, val_by_rate
 from _record import Run, or_smoke, spread, start
 from torch import nn
 
 from vitedu.cost import count_parameters
+from vitedu.data.pairs import SIDE, draw_cued, draw_pairs, load_pairs
 from vitedu.models.botnet import botnet
 from vitedu.models.channel_attention import SqueezeExcite
 from vitedu.models.cnn import CNNConfig, ResNet
@@ -61,7 +61,7 @@ def build(name: str, task: str) -> nn.Module:
 def train(run: Run, arm: Arm, rate: float, seed: int) -> dict:
     """One run: validation accuracy on the way and at the end, and test accuracy."""
     task, variant, name, epochs = arm
-    data = pair_set(f"{task}, {variant}", DRAW[task, variant], COUNTS, seed)
+    data = load_pairs(f"{task}, {variant}", DRAW[task, variant], COUNTS, seed)
     config = TrainConfig(epochs=epochs, batch_size=BATCH_SIZE, lr=rate, channels_last=True, augment=Augment(flip=True))
     model, history = run.train(lambda: build(name, task), data, config, seed, measure=sparsely(epochs, MARKS))
     curve = [epoch["accuracy"] for epoch in history if "accuracy" in epoch]
