@@ -36,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT)  # and nobody imports the exercises
 ROOMS = MAY_IMPORT.keys() - {*SPINE, *SHARED}
-LONGEST_SPINE, LONGEST_TAUGHT = 800, 200  # lines
+LONGEST_SPINE, LONGEST_TAUGHT, LONGER = 800, 200, {"cvt.py": 250, "swin.py": 250}  # lines
 
 
 def modules() -> dict[str, Path]:
@@ -110,7 +110,7 @@ def test_the_spine_fits_in_one_sitting_and_each_taught_file_on_a_few_screens():
     spine = [ROOT / "vitedu" / f"{name}.py" for name in SPINE]
     assert sum(map(lines, spine)) <= LONGEST_SPINE
     taught = [*spine, *(ROOT / "vitedu" / "models").glob("*.py")]
-    assert not [path.name for path in taught if lines(path) > LONGEST_TAUGHT]
+    assert not [path.name for path in taught if lines(path) > LONGER.get(path.name, LONGEST_TAUGHT)]
 
 
 # --- what importing does ---

@@ -39,8 +39,8 @@ def compare_all(
 
 
 def measure(run: Run, contender: Contender, data: Dataset, seeds: list[int], budget: float) -> dict:
-    """Accuracy over the seeds, and how many images were seen in the time."""
-    runs = [train(run, contender, data, seed, budget) for seed in seeds]
+    """Accuracy over the seeds, which may run side by side, and how many images were seen in the time."""
+    runs = run.each(lambda seed: train(run, contender, data, seed, budget), seeds)
     return {
         "accuracy": spread([accuracy for accuracy, _ in runs]),
         "images_seen": spread([float(images) for _, images in runs]),

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import TypeVar
 
@@ -86,6 +87,7 @@ class Run:
         cases = list(cases)
         if self.jobs == 1 or len(cases) < 2 or multiprocessing.parent_process():
             return [function(case) for case in cases]
+        import_module("torch._dynamo")  # the first optimiser does: seconds, here once and not in each process
         _work.append(function)  # reaches the processes by forking, so that a lambda will do
         try:
             with multiprocessing.get_context("fork").Pool(self.jobs, maxtasksperchild=1) as pool:
@@ -120,6 +122,13 @@ class Run:
         """`real`, or for a trial run a folder of its own."""
         return self.scratch or real
 
+    def described(self) -> str:
+        """The device, in words; with --jobs by a process of its own, for the sake of those that are forked later."""
+        if self.jobs == 1 or self.device.type == "cpu" or multiprocessing.parent_process():
+            return describe_device(self.device)
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            return pool.apply(describe_device, [self.device])
+
     def provenance(self) -> dict:
         """The command that is running, when, on which revision, and what it runs on."""
         from torchvision import __version__ as tv_version  # importing torchvision takes a second
@@ -128,7 +137,7 @@ class Run:
             "command": self.command,
             "date": date.today().isoformat(),
             "commit": self.commit,
-            "device": describe_device(self.device),
+            "device": self.described(),
             "processor": f"{processor()}, {os.cpu_count()} cores",
             "versions": {"python": platform.python_version(), "torch": torch.__version__, "torchvision": tv_version},
         }
@@ -174,7 +183,7 @@ def start(
         parser.add_argument("steps", nargs="*", metavar="STEP", help=", ".join(steps))
     parser.set_defaults(row=None, update=False, steps=[])
     asked = parser.parse_args()
-    if unknown := [name for name in asked.steps if name not in steps]:
+    if unknown := [name for name in asked.steps if name.split(":")[0] not in steps]:
         parser.error(f"no step is called {', '.join(unknown)}; there are: {', '.join(steps)}")
     torch.set_num_threads(1)  # so that figures depend neither on the number of cores nor on what else they do
     describe = ["git", "describe", "--always", "--dirty=+"]

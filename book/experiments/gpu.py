@@ -3,9 +3,10 @@
     PYTHONPATH=. VITEDU_DATA=FOLDER python book/experiments/gpu.py             speed, cifar10, fashion
     PYTHONPATH=. python book/experiments/gpu.py curve imagenette inspect       the second call
 
-A step writes book/results/gpu_NAME.json after each of its rows, so that what a limit cuts off is the last row alone.
-Without a GPU it is said what would run. Models train in the book's own loop: compiled, in bfloat16, pictures and their
-augmentation on the GPU, a rate that follows the clock to its end.
+A step writes book/results/gpu_NAME.json after each of its rows, so that what a limit cuts off is the last row alone;
+`cifar10:240` gives it 240 seconds instead of its own limit. Without a GPU it is said what would run. Models train in
+the book's own loop: compiled, in bfloat16, pictures and their augmentation on the GPU, a rate that follows the clock to
+its end.
 
 The five questions. *Converged?* Not asked: each row says what was reached after so many seconds. *Tuned alike?* No:
 `cifar10` and `fashion` report one recipe each, chosen beforehand, and are no comparison; `curve` and `imagenette` give
@@ -34,7 +35,7 @@ from vitedu.data.dataset import stratified_split
 from vitedu.data.paths import data_root
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.hybrid import HybridViT
-from vitedu.models.table import CLASSIFIERS, MODELS
+from vitedu.models.table import MODELS
 from vitedu.recorded import recorded
 from vitedu.train import TrainConfig
 from vitedu.train.augment import Augment
@@ -99,16 +100,15 @@ def fashion(step: Step, seeds: list[int]) -> None:
 
 
 def entrants(config: ViTConfig, stem_stride: int) -> dict[str, Callable[[], nn.Module]]:
-    """The models of a comparison; CvT and Swin join once the book has them."""
+    """The models of a comparison."""
     widths = or_smoke((64, 128, 256), (8, 8, 8))
-    others = {
-        name: lambda name=name: MODELS[name].classifier(config) for name in ("cvt", "swin") if name in CLASSIFIERS
-    }
     return {
         "ViT": lambda: ViT(config),
         "hybrid": lambda: hybrid(config, (32, 64, 128), stem_stride),
         "ResNet": lambda: ResNet(CNNConfig(widths=widths, stem_stride=stem_stride)),
-    } | others
+        "CvT": lambda: MODELS["cvt"].classifier(config),
+        "Swin": lambda: MODELS["swin"].classifier(config),
+    }
 
 
 def curve(step: Step, seeds: list[int]) -> None:
@@ -198,23 +198,33 @@ def lacking(name: str | None) -> bool:
     return name is not None and not SMOKE and not any((data_root() / path).exists() for path in FILES[name])
 
 
-def plan(names: list[str], device: torch.device) -> None:
+def plan(tasks: list[tuple[str, Task]], device: torch.device) -> None:
     """Say what would run, for how long, on which data, and what is recorded so far."""
     print(f"No CUDA GPU here (device {device}), so nothing runs. With one, in this order:")
-    for name in names:
-        task, where = TASKS[name], f"data in {data_root()}: "
+    for name, task in tasks:
+        where = f"data in {data_root()}: "
         where = "no data" if task.data is None else where + ("NOT FOUND" if lacking(task.data) else "found")
         try:
             known = f"recorded on {recorded(f'gpu_{name}')['device']}"
         except ValueError:
             known = "not yet measured"
         print(f"  {name:10} at most {task.limit:3.0f} s   {task.about}; {where}; {known}")
-    print(f"  in all at most {sum(TASKS[name].limit for name in names):.0f} s; steps: {', '.join(TASKS)}")
+    print(f"  in all at most {sum(task.limit for _, task in tasks):.0f} s; steps: {', '.join(TASKS)}")
 
 
-def run_step(run: Run, name: str) -> bool:
+def asked_for(word: str) -> tuple[str, Task]:
+    """The name and the task behind `NAME` or `NAME:SECONDS`; SystemExit for seconds that are none."""
+    name, _, seconds = word.partition(":")
+    if not seconds:
+        return name, TASKS[name]
+    if not seconds.isdecimal() or int(seconds) == 0:
+        raise SystemExit(f"{word!r} is no step; write {name} or, with a limit of 240 seconds, {name}:240")
+    return name, replace(TASKS[name], limit=float(seconds))
+
+
+def run_step(run: Run, name: str, task: Task) -> bool:
     """Run one step within its limit; whether it came to its end."""
-    task, began = TASKS[name], time.perf_counter()
+    began = time.perf_counter()
     print(f"{time.strftime('%H:%M:%S')}  {name} begins, at most {task.limit:.0f} s: {task.about}", flush=True)
     if lacking(task.data):
         print(f"  {task.data} is not in {data_root()}: one of {', '.join(FILES[task.data])}; the step is left out")
@@ -236,11 +246,11 @@ def run_step(run: Run, name: str) -> bool:
 
 def main() -> int:
     run = start(__doc__, seeds=0, steps=tuple(TASKS))
-    names = run.steps or or_smoke(list(DEFAULT), list(TASKS))
+    tasks = [asked_for(word) for word in run.steps or or_smoke(DEFAULT, TASKS)]
     if run.device.type != "cuda" and not SMOKE:
-        plan(names, run.device)
+        plan(tasks, run.device)
         return 0
-    done = [run_step(run, name) for name in names]
+    done = [run_step(run, name, task) for name, task in tasks]
     return 0 if all(done) else 1
 
 

@@ -22,8 +22,8 @@ ROWS = {  # how many, and with which fields
     "speed": (2, {"name", "batch", "images_per_second", "utilisation", "product_flops", "peer", "times_peer"}),
     "cifar10": (2, TRAINED | {"accuracy"}),
     "fashion": (2, TRAINED | {"accuracy"}),
-    "curve": (6, TRAINED),
-    "imagenette": (3, TRAINED | {"accuracy"}),
+    "curve": (10, TRAINED),
+    "imagenette": (5, TRAINED | {"accuracy"}),
     "inspect": (1, TRAINED | {"accuracy"}),
 }
 
@@ -116,7 +116,7 @@ def test_a_step_that_is_too_slow_is_stopped_with_what_it_has_and_the_next_goes_o
 def test_a_step_whose_data_are_missing_is_left_out(gpu, monkeypatch, tmp_path, capsys):
     script = gpu("cifar10", "--device", "cpu")
     run = script.start("", seeds=0, steps=tuple(script.TASKS))
-    assert not script.run_step(run, "cifar10")
+    assert not script.run_step(run, *script.asked_for("cifar10"))
     assert f"cifar10 is not in {tmp_path}: one of cifar10.tar.xz, cifar10.zip" in capsys.readouterr().out
 
 
@@ -177,3 +177,17 @@ def test_make_gpu_runs_from_a_checkout_without_installation(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "inspect    at most" in done.stdout
     assert f"data in {tmp_path}: NOT FOUND" in done.stdout
+
+
+def test_a_step_can_be_given_other_seconds(gpu, capsys):
+    assert gpu("speed:30", "fashion", "--device", "cpu").main() == 0
+    told = capsys.readouterr().out
+    assert "speed      at most  30 s" in told
+    assert "fashion    at most  75 s" in told
+    assert "in all at most 105 s" in told
+
+
+@pytest.mark.parametrize("word", ["speed:x", "speed:0"])
+def test_seconds_that_are_none_are_refused(gpu, word):
+    with pytest.raises(SystemExit, match="write speed or"):
+        gpu(word, "--device", "cpu").main()

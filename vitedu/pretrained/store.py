@@ -37,7 +37,7 @@ def load(name: str, folder: str | Path = WEIGHTS) -> nn.Module:
         model = entry.model(**{part: kind(**_with_tuples(card[part])) for part, kind in entry.configs.items()})
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{name}.json describes no model of this version ({error}); install again") from None
-    weights = {key: _cast(t, torch.float32) for key, t in read_safetensors(content, path).items()}
+    weights = {key: cast(t, torch.float32) for key, t in read_safetensors(content, path).items()}
     check_weights(weights, model.state_dict(), f"{path} belongs to another model")
     model.load_state_dict(weights)
     return model.eval()
@@ -68,7 +68,7 @@ def save(name: str, model: nn.Module, folder: str | Path = WEIGHTS, **about: obj
     kind = type(model).__name__
     if kind not in BY_CLASS:
         raise TypeError(f"{kind} is not one of {', '.join(BY_CLASS)}; add it to vitedu/models/table.py")
-    halved = {key: _cast(t.detach().cpu(), torch.float16).contiguous() for key, t in model.state_dict().items()}
+    halved = {key: cast(t.detach().cpu(), torch.float16).contiguous() for key, t in model.state_dict().items()}
     for key, tensor in halved.items():
         if not tensor.isfinite().all():
             raise OverflowError(
@@ -80,7 +80,7 @@ def save(name: str, model: nn.Module, folder: str | Path = WEIGHTS, **about: obj
     write_whole(Path(folder) / f"{name}.json", (json.dumps(card, indent=1, ensure_ascii=False) + "\n").encode())
 
 
-def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """In `dtype`, unless it holds whole numbers: batch norm counts its batches."""
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
 

@@ -1,8 +1,9 @@
 """The optimiser: which parameters decay, and how the learning rate moves.
 
-AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101. Cosine: the same, 2016, arXiv:1608.03983. Warm-up: Goyal et al.
-2017, arXiv:1706.02677. Muon: Jordan et al. 2024, kellerjordan.github.io/posts/muon; the length of its steps: Liu et al.
-2025, arXiv:2502.16982. Averaging the weights: Polyak and Juditsky 1992, doi:10.1137/0330046.
+AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101, in PyTorch's form, see `adamw`. Cosine: the same, 2016,
+arXiv:1608.03983. Warm-up: Goyal et al. 2017, arXiv:1706.02677. Muon: Jordan et al. 2024,
+kellerjordan.github.io/posts/muon; the length of its steps: Liu et al. 2025, arXiv:2502.16982. Averaging the weights:
+Polyak and Juditsky 1992, doi:10.1137/0330046.
 """
 
 import copy
@@ -51,7 +52,11 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 
 def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW over the trainable parameters, with `weight_decay` on those that `split_parameters` lets decay."""
+    """AdamW over the trainable parameters, with `weight_decay` on those that `split_parameters` lets decay.
+
+    This is PyTorch's: a step multiplies the weights by 1 - rate · decay, so that half the rate is also half the decay.
+    The paper's (algorithm 2) multiplies by 1 - schedule · decay, where the schedule is 1 at the peak whatever the rate.
+    """
     # one kernel for the whole update, on CPU and GPU
     return torch.optim.AdamW(_groups(*split_parameters(model), weight_decay), lr=lr, fused=True)
 

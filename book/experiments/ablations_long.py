@@ -1,0 +1,131 @@
+"""The rows of ablations.py that matter, at ten times the steps; and 500 pictures with and without augmentation.
+
+"long": the `tiny` ViT on the same 8,000 training pictures of Fashion-MNIST, 100 epochs instead of 10, one change at a
+time from the same recipe. "few": 500 pictures, as many steps, augmentation one upon the other. "few, short": the same
+with a tenth of the steps. Validation accuracy on 5,000 pictures, three seeds; a gain is the mean of the differences
+between runs of the same seed. The test split is not looked at. All models of one shape are trained at once, see
+`_together.py`: two or three minutes on an H100 with --jobs 6, ten hours on one CPU core.
+
+The five questions. *Converged?* Each row has its course in ten points, and stands beside the short record's row, a
+tenth of the steps. *Tuned alike?* The short record chose the rate; two rows halve it, for the recipe and for the start
+at 0.02, and all others keep it. *One difference?* One per row. The steps are ten times as many, and so are the times
+that each picture is seen; the pictures stay. *Can it show?* With 500 pictures augmentation has to pay, or this set-up
+could not show that it does. *Recognisable?* Long runs on few pictures gain from augmentation (Steiner et al. 2021,
+arXiv:2106.10270), and DeiT fails without (Touvron et al. 2020, arXiv:2012.12877, table 8).
+
+One row: make results NAME=ablations_long ROW="no warm-up".
+"""
+
+import time
+from dataclasses import replace
+
+import torch
+from _record import Run, compute, load, or_smoke, spread, start
+from _together import Together
+from ablations import FEW, NAIVE_START, NO_DECAY, NO_SMOOTHING, OFTEN, STEADY, STILL, WATCHED, Change, build, first
+
+from vitedu.data import Dataset
+from vitedu.train import evaluate
+
+LONG, LOOKS = or_smoke((100, 10), (2, 2))  # epochs, and how often in a run the validation pictures are looked at
+LOWER = {"lr": 1e-3}
+CROPS, BOTH = {"crop": 2}, {"mixup": 0.8, "cutmix": 1.0}  # of these two each batch draws one
+ROWS = {
+    "the book's recipe": Change(),
+    "no mirror images": Change(augment=STILL),
+    "crops of 2 pixels": Change(augment=CROPS),
+    "erasing 0.25": Change(augment={"erase": 0.25}),
+    "mixup 0.8": Change(train={"mixup": 0.8}),
+    "CutMix 1.0": Change(train={"cutmix": 1.0}),
+    "no warm-up": Change(train={"warmup": 0.0}),
+    "constant rate": Change(train=STEADY),
+    "no weight decay": Change(train=NO_DECAY),
+    "weight decay 1": Change(train={"weight_decay": 1.0}),
+    "no label smoothing": Change(train=NO_SMOOTHING),
+    "rate 0.001": Change(train=LOWER),
+    "initialisation and positions at 0.02": Change(model=NAIVE_START),
+    "initialisation and positions at 0.02, rate 0.001": Change(model=NAIVE_START, train=LOWER),
+    "CLS token instead of mean": Change(model={"pool": "cls"}),
+    "patches of 4 pixels": Change(model={"patch_size": 4}),
+    "patches of 14 pixels": Change(model={"patch_size": 14}),
+}
+FEW_ROWS = {
+    "as they are": Change(augment=STILL),
+    "+ mirror images": Change(),
+    "+ crops of 2 pixels": Change(augment=CROPS),
+    "+ erasing, mixup or CutMix": Change(augment=CROPS | {"erase": 0.25}, train=BOTH),
+}
+
+
+def lasting(change: Change, group: str, epochs: int, images: int) -> Change:
+    """The same change in a run of so many epochs over so many pictures."""
+    return replace(change, group=group, train=change.train | {"epochs": epochs}, images=images)
+
+
+CHANGES = {name: lasting(change, "long", LONG, change.images) for name, change in ROWS.items()} | {
+    f"{FEW} pictures, {epochs} epochs, {name}": lasting(change, group, epochs, FEW)
+    for group, epochs in (("few", or_smoke(10 * OFTEN, 4)), ("few, short", OFTEN))
+    for name, change in FEW_ROWS.items()
+}
+Case = tuple[str, int]  # a row and a seed
+
+
+def main() -> None:
+    run, data = start(__doc__, device="cpu", rows=True), load("fashion-mnist")
+    names = list(CHANGES) if run.row is None else [name for name in CHANGES if name == run.row]
+    stacks = in_stacks(run, data, [(name, seed) for name in names for seed in run.seeds])
+    runs = {case: one for found in run.each(lambda cases: train(run, data, cases), stacks) for case, one in found}
+    rows = {name: lambda seeds, name=name: row(CHANGES[name], [runs[name, seed] for seed in seeds]) for name in CHANGES}
+    about = f"validation accuracy on Fashion-MNIST: {LONG} epochs over 8,000 training pictures, and 500 pictures"
+    compute(run, about, [data.describe()], rows)
+
+
+def in_stacks(run: Run, data: Dataset, cases: list[Case]) -> list[list[Case]]:
+    """Cases that can be trained together, the largest stack first; on a CPU, where it saves nothing, seeds apart."""
+    stacks: dict[tuple, list[Case]] = {}
+    for name, seed in cases:
+        change = CHANGES[name]
+        model, config = build(change, data, seed)
+        shapes = tuple(tuple(parameter.shape) for parameter in model.parameters())
+        apart = seed if run.device.type == "cpu" else None
+        stacks.setdefault((change.images, config.epochs, shapes, apart), []).append((name, seed))
+    return sorted(stacks.values(), key=lambda stack: -len(stack))
+
+
+def train(run: Run, data: Dataset, cases: list[Case]) -> list[tuple[Case, dict]]:
+    """Train the models of some cases together; for each its accuracy, and its course."""
+    torch.set_float32_matmul_precision("high")  # on a GPU that has them, products of numbers with 10 bits of mantissa
+    images, models, configs = first(data.train, CHANGES[cases[0][0]].images).to(run.device), [], []
+    for name, seed in cases:
+        torch.manual_seed(seed)
+        model, config = build(CHANGES[name], data, seed)
+        models.append(model)
+        configs.append(config)
+    together, began = Together(models, configs, data, images, run.device), time.perf_counter()
+    watched, epochs = first(data.val, WATCHED), configs[0].epochs
+    courses: list[list[dict]] = [[] for _ in cases]
+    for epoch in range(1, epochs + 1):
+        losses = together.epoch(epoch)
+        if epoch % max(1, epochs // LOOKS) == 0:
+            for index, loss in enumerate(losses.tolist()):
+                seen = evaluate(together.model(index), watched, data)
+                point = {"epoch": epoch, "train_loss": loss, "loss": seen.loss, "accuracy": seen.accuracy}
+                courses[index].append(point)
+            print(f"  {len(cases)} models, {epoch}/{epochs} epochs: {time.perf_counter() - began:.0f} s", flush=True)
+    ends = [evaluate(together.model(index), data.val, data).accuracy for index in range(len(cases))]
+    return [(case, {"accuracy": a, "course": c}) for case, a, c in zip(cases, ends, courses, strict=True)]
+
+
+def row(change: Change, runs: list[dict]) -> dict:
+    """A row of the record: accuracy over the seeds at the end, and the course of the first seed."""
+    return {
+        "group": change.group,
+        "accuracy": spread([one["accuracy"] for one in runs]),
+        "images": change.images,
+        "epochs": change.train["epochs"],
+        "history": runs[0]["course"],
+    }
+
+
+if __name__ == "__main__":
+    main()
