@@ -12,6 +12,8 @@ export OMP_NUM_THREADS OMP_WAIT_POLICY PYTHON
 VENV := .venv
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
+# The site needs no torch. Where the whole environment is there it builds with that, else with a small one of its own.
+BOOK_VENV := $(if $(wildcard $(READY)),$(VENV),.venv-book)
 SITE := _build/html
 
 .DEFAULT_GOAL := help
@@ -37,18 +39,22 @@ $(READY): requirements.txt pyproject.toml book/tools/setup_venv.sh
 	@sh book/tools/setup_venv.sh $(VENV)
 	@touch $@
 
+.venv-book/.ready: book/requirements.txt book/tools/setup_venv.sh
+	@sh book/tools/setup_venv.sh .venv-book book/requirements.txt
+	@touch $@
+
 # A failed build forgets what it has read: Sphinx repeats the warnings of a page only when it reads the page again.
-book: $(READY)
+book: $(BOOK_VENV)/.ready
 	@echo "Building the book (warnings are errors)"
 	@mkdir -p _build
-	@$(VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
+	@$(BOOK_VENV)/bin/jupyter-book build . -W -n --keep-going -q >_build/log.txt 2>&1 || { cat _build/log.txt >&2; \
 		rm -rf _build/.doctrees; echo "The book was not built; the warnings above say why." >&2; exit 1; }
-	@test -f $(SITE)/index.html || { echo "jupyter-book made no index.html; delete .venv, run it again" >&2; exit 1; }
+	@test -f $(SITE)/index.html || { echo "jupyter-book made no index.html; delete $(BOOK_VENV), run it again" >&2; exit 1; }
 	@cp -R book/_static/. $(SITE)/_static/  # Sphinx copies a changed style only when it also writes a page
 	@echo "Done. Open $(CURDIR)/$(SITE)/index.html"
 
 serve: book
-	@$(RUN) -m http.server --directory $(SITE) --bind 127.0.0.1 $(PORT)
+	@$(BOOK_VENV)/bin/python -m http.server --directory $(SITE) --bind 127.0.0.1 $(PORT)
 
 test: $(READY)
 	@command -v git >/dev/null 2>&1 || { echo "git is missing; install it: apt install git" >&2; exit 1; }
@@ -85,14 +91,20 @@ colab: $(READY)
 	@echo "Running each chapter alone, on a machine with Colab's packages and without vitedu"
 	@$(RUN) -m book.tools.colab.run --torch $(TORCH) $(CHAPTER)
 
-# pyproject.toml names the repository. Whatever repeats that name follows; longer names and other owners' stay.
+# pyproject.toml names the repository. Whatever repeats that name follows, and so do the addresses of the pages that
+# GitHub serves for it (book/tools/site/address.py); the setup cells install the tag of
+# this version; longer names and other owners' stay.
 publish:
 	@old=$$(sed -n 's,^Repository = "https://github.com/\(.*\)",\1,p' pyproject.toml); \
 	new=$$(echo "$(REPO)" | sed -nE 's,(\.git|/)$$,,; s,^https://github\.com/([A-Za-z0-9-]+/[A-Za-z0-9._-]+)$$,\1,p'); \
 	[ -n "$$new" ] || { echo "Name it: make publish REPO=https://github.com/OWNER/NAME (now $$old)" >&2; exit 2; }; \
+	tag=v$$(sed -n 's,^version = "\(.*\)",\1,p' pyproject.toml); \
 	git grep -lIF --no-index --exclude-standard "$$old" | \
-		OLD=$$old NEW=$$new xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g'; \
-	echo "The address is https://github.com/$$new"
+		OLD=$$old NEW=$$new TAG=$$tag xargs perl -pi -e 's,github(\.com)?/\K\Q$$ENV{OLD}\E(?!-?\w|\.(?!git\b)\w),$$ENV{NEW},g;' \
+		-e 'BEGIN { sub site { my ($$o, $$n) = split m{/}, shift; my $$h = lc "$$o.github.io"; lc $$n eq $$h ? "$$h/" : "$$h/$$n/" } }' \
+		-e 's,https://\Q@{[site($$ENV{OLD})]}\E,"https://" . site($$ENV{NEW}),ge;' \
+		-e 's,git\+https://github\.com/\Q$$ENV{NEW}\E\K\@v[\w.]+,\@$$ENV{TAG},g'; \
+	echo "The address is https://github.com/$$new, and chapters install $$tag"
 
 clean:
 	@echo "Removing the built site and the caches"

@@ -20,7 +20,7 @@ SOURCES = ("book", "chapters", "_config.yml", "_toc.yml")  # what the build of t
 
 @pytest.fixture
 def bright_or_dark() -> Dataset:
-    """48 + 16 + 16 images 1×8×12 of two classes that differ in brightness: not square, and learnt at once."""
+    """48 + 16 + 16 images 1×8×12 of two classes that differ in brightness: not square, and learned at once."""
     generator = torch.Generator().manual_seed(0)
 
     def split(count: int) -> Split:

@@ -10,7 +10,7 @@ What is where, roughly in the order in which one imports the other:
     data/        the sets, drawn and published
     capture      attention maps and tokens of a model while it runs
     models/      the other models, one paper a file, and the table of those with a name
-    inspection/  what a trained model has learnt
+    inspection/  what a trained model has learned
     cost         parameters, multiply-adds, memory, the bill of a run
     train/       fit, evaluate, TrainConfig, recipe, and `python -m vitedu.train`
     pretrained/  weights of the book's models, and of others

@@ -1,5 +1,7 @@
 """The book's pictures: each function draws on an `Axes` or makes a `Figure`, and returns it; none shows it."""
 
+import sys
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +18,14 @@ INK, FAINT, PAPER = "#222222", "#8a8a8a", "#ffffff"
 
 
 def use_style() -> None:
-    """Set matplotlib's defaults to the book's: called by each notebook's setup cell, never on import."""
+    """Set matplotlib's defaults to the book's: called by each notebook's setup cell, never on import.
+
+    A notebook's pictures get twice the pixels of their size on the page, for screens that have them.
+    """
+    if "IPython" in sys.modules and sys.modules["IPython"].get_ipython():
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+
+        set_matplotlib_formats("retina")
     styles = cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY]) + cycler(linestyle=["-", "--", "-.", ":", "-", "--"])
     plt.rcParams.update(
         {

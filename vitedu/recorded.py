@@ -20,4 +20,5 @@ def recorded(name: str) -> dict:
 
 def provenance(result: dict) -> str:
     """Where a recorded result comes from, in one line for under a figure."""
-    return f"{result['command']}, {result['date']}, {result['processor']}, torch {result['versions']['torch']}"
+    torch = result["versions"]["torch"].partition("+")[0]  # without the mark of its build, such as +cu132
+    return f"{result['command']}, {result['date']}, {result['processor']}, torch {torch}"

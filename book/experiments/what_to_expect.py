@@ -5,7 +5,7 @@
 
 A minute is a minute of one thread of a CPU. Ten minutes are ten times the images that the minute saw; where they are
 trained makes no difference to that, so a GPU may do it. `long` is a hundred epochs, but for patches of 2, the dearest,
-which are a step of their own, `fine`. `pace` is how fast a device trains each model when it has nothing else to do.
+which are a step of their own, `fine`. `pace` is how fast a device trains each model when it has nothing else to do, or one thread of a CPU.
 Each step puts its rows into book/results/what_to_expect.json as it ends, beside those of the others.
 
 The five questions. *Converged?* Not asked: accuracy against time and images is what the table is about. *Tuned alike?*
@@ -125,7 +125,8 @@ def pace(run: Run, data: Dataset) -> list[dict]:
     """Images trained on in a second, by batch size, one model after the other."""
 
     def fastest(loop: TrainingLoop) -> float:
-        count, train = or_smoke(20, 1), data.train.to(run.device)
+        count = 2 if run.device.type == "cpu" else or_smoke(20, 1)  # a GPU has to be kept busy for a while
+        train = data.train.to(run.device)
         images, labels = train.images[: loop.batch_size], train.labels[: loop.batch_size]
         loop.model.train()
         loop.set_learning_rate(0)

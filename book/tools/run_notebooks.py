@@ -22,6 +22,7 @@ from nbformat import NotebookNode
 from nbval.plugin import coalesce_streams
 from PIL import Image
 
+from book.tools.form import put_in_form
 from book.tools.run_times import FILE, describe_run, write_run
 from book.tools.site.chapters import notebooks
 from book.tools.usage import Meter
@@ -40,12 +41,13 @@ KEPT_CELL_METADATA = ("mystnb", "tags", "vitedu")
 WIDGET_TYPES = ("application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json")
 
 
-def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Put a notebook's metadata in the book's form, in place, and return it.
+def normalise(notebook: NotebookNode, name: str = "") -> NotebookNode:
+    """Put a notebook in the book's form, in place, and return it. `name` is that of a chapter's file, without `.ipynb`.
 
     Gone: execution timestamps, widgets and their state, what editors leave behind. Set: the kernel `python3`, the
     minimal language entry, nbformat 4.5 (whose reader has given an id to each cell; the ids stay). The frames of a
-    progress bar are reduced to the last one, the one a reader sees.
+    progress bar are reduced to the last one, the one a reader sees. What is tagged is folded, and the links under the
+    title follow the book's address (form.py).
     """
     kept = {key: notebook.metadata[key] for key in KEPT_NOTEBOOK_METADATA if key in notebook.metadata}
     notebook.metadata = nbformat.from_dict({"kernelspec": KERNELSPEC, "language_info": LANGUAGE_INFO, **kept})
@@ -55,6 +57,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
         cell.metadata = nbformat.from_dict(kept)
         if cell.cell_type == "code":
             cell.outputs = normalise_outputs(cell.outputs)
+    put_in_form(notebook, name)
     return notebook
 
 
@@ -113,7 +116,7 @@ def process(path: Path, run: bool, record: Path | None = None) -> bool:
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         print(f"{path.name}: FAILED, left as it was\n{error}", file=sys.stderr, flush=True)
         return False
-    write_whole(path, (nbformat.writes(normalise(notebook)) + "\n").encode())
+    write_whole(path, (nbformat.writes(normalise(notebook, path.stem)) + "\n").encode())
     if used:
         budget = notebook.metadata.get("vitedu", {}).get("budget", {}).get("seconds")
         limit = f" of {budget}" if budget else ""

@@ -1,22 +1,25 @@
 """What each chapter used when `make notebooks` last ran it: book/run_times.json, written there, shown on a page."""
 
 import hashlib
+import io
 import json
 import os
 import platform
+import re
 import tempfile
+import tokenize
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock
-
-from book.tools.usage import Meter
-from vitedu.files import write_whole
+if TYPE_CHECKING:
+    from book.tools.usage import Meter
 
 FILE = Path(__file__).resolve().parents[1] / "run_times.json"
+INSTALLED = re.compile(r"git\+https://github\.com/[\w.-]+/[\w.-]+(?:@v[\w.]+)?")  # what a setup cell installs
 PACKAGES = ("torch", "torchvision", "numpy", "matplotlib", "scikit-learn")
 
 
@@ -37,12 +40,23 @@ class Run:
 
 
 def fingerprint(notebook: Mapping) -> str:
-    """Changes when a code cell changes, and not when text or outputs do."""
-    sources = ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    """Changes when a code cell changes, and not when text, comments, blank lines, outputs or the book's address do."""
+    sources = [bare("".join(cell["source"])) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    sources = [INSTALLED.sub("", source) for source in sources]  # `make publish` writes it, no run here reads it
     return hashlib.sha256(json.dumps(sources, ensure_ascii=False).encode()).hexdigest()[:16]
 
 
-def describe_run(notebook: Mapping, seconds: float, used: Meter, device: str) -> Run:
+def bare(code: str) -> str:
+    """The lines of a cell without its comments and without blank ones."""
+    lines = code.splitlines()
+    for token in tokenize.generate_tokens(io.StringIO(code).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(line.rstrip() for line in lines if line.strip())
+
+
+def describe_run(notebook: Mapping, seconds: float, used: "Meter", device: str) -> Run:
     """A run that has just ended on this machine."""
     from vitedu.device import processor  # it brings torch, which a build of the site can do without
 
@@ -70,6 +84,10 @@ def read_runs(file: Path = FILE) -> dict[str, Run]:
 
 def write_run(name: str, run: Run, file: Path = FILE) -> None:
     """Put one chapter's run in the place of its last one; of two that end at the same time none is lost."""
+    from filelock import FileLock  # a build of the site reads the runs and has neither this nor torch
+
+    from vitedu.files import write_whole
+
     with FileLock(Path(tempfile.gettempdir()) / f"vitedu-run-times-{os.getuid()}.lock"):
         runs = {**read_runs(file), name: run}
         text = json.dumps({key: asdict(runs[key]) for key in sorted(runs)}, indent=1, ensure_ascii=False) + "\n"

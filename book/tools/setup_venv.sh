@@ -1,9 +1,11 @@
 #!/bin/sh
-# Sets up a virtual environment with the pinned packages and vitedu itself: setup_venv.sh [FOLDER]   (behind every make target)
+# Sets up a virtual environment with pinned packages: setup_venv.sh [FOLDER [REQUIREMENTS]]   (behind every make target)
+# With requirements.txt, which is meant where nothing is said, vitedu itself is installed too; the site does without both.
 # PYTHON names the interpreter (default python3). What is missing is said in one line.
 set -eu
 
 venv=${1:-.venv}
+requirements=${2:-requirements.txt}
 python=${PYTHON:-python3}
 
 stop() {
@@ -28,7 +30,11 @@ if ! "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
     fi
 fi
 
-echo "Installing the packages of requirements.txt into $venv (6 GB on disk, mostly PyTorch; some minutes the first time)"
+case $requirements in
+requirements.txt) size="6 GB on disk, mostly PyTorch; some minutes the first time" ;;
+*) size="310 MB on disk; a minute or two the first time" ;;
+esac
+echo "Installing the packages of $requirements into $venv ($size)"
 # pip says nothing but errors here, so a dot every five seconds shows that it is alive.
 (while sleep 5 >/dev/null 2>&1; do printf '.'; done) &
 dots=$!
@@ -37,8 +43,13 @@ trap 'exit 130' INT TERM
 pip() {
     "$venv/bin/python" -m pip -qq --disable-pip-version-check --no-input "$@"
 }
-pip install --requirement requirements.txt ||
+pip install --requirement "$requirements" ||
     stop "The packages could not be installed (pip's reason stands above). Run the same command again once it is mended."
+if [ "$requirements" != requirements.txt ]; then
+    kill $dots 2>/dev/null || true
+    echo
+    exit 0
+fi
 # The pinned setuptools builds vitedu: nothing more is fetched, and the environment imports the files of this folder.
 pip install --no-deps --no-build-isolation --editable . || stop "vitedu could not be installed (pip's reason stands above)."
 kill $dots 2>/dev/null || true

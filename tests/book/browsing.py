@@ -3,8 +3,10 @@
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import axe_playwright_python
+import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -18,6 +20,7 @@ PATIENCE = 120_000  # milliseconds: a hang fails in the end, a busy machine does
 MATHJAX = "**/mathjax/*.js*"
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
 GRAVE = {"serious", "critical"}
+BY_LAYOUT = ["region", "empty-table-header"]  # moderate, and held to all the same
 BY_COLOUR = ["color-contrast", "link-in-text-block"]  # the rules whose answer may differ in the dark
 OPEN_FOLDS = "document.querySelectorAll('details').forEach(fold => fold.open = true)"
 # Thousands of coloured words of code would take axe-core minutes: each colour in each kind of box stays once, others
@@ -60,7 +63,15 @@ class Look:
     broken_formulas: list[str] = field(default_factory=list)
     busy: float = 0.0  # seconds of work of the page's own thread until it reacts to the reader
     barriers: dict[str, list[str]] = field(default_factory=dict)  # light, dark, phone -> grave ones by axe-core
+    layout: list[str] = field(default_factory=list)  # parts outside all landmarks, and headers without words
     sticking_out: list[str] = field(default_factory=list)  # on a phone
+
+
+def do_without(on_test_machine: bool) -> NoReturn:
+    """Elsewhere a test that needs the browser is skipped, with the remedy; on a test machine it never is."""
+    if on_test_machine:
+        pytest.fail(MISSING, pytrace=False)
+    pytest.skip(MISSING)
 
 
 def new_context(browser: Browser, **settings) -> BrowserContext:
@@ -134,6 +145,7 @@ def look_at(browser: Browser, path: Path) -> Look:
     look.barriers["phone"] = grave(page, ["scrollable-region-focusable"])
     page.set_viewport_size(DESK)
     page.evaluate(SIMPLIFY)
+    look.layout = [f"{rule}: {place}: {html[:200]}" for _, rule, place, html in page.evaluate(RUN_AXE, BY_LAYOUT)]
     look.barriers["light"] = grave(page)
     page.emulate_media(color_scheme="dark", reduced_motion="reduce")
     page.wait_for_function("document.documentElement.dataset.theme === 'dark'")

@@ -14,11 +14,14 @@ from bs4 import BeautifulSoup, Tag
 from PIL import Image
 
 from book.tools.site.address import list_every_page, site_address
+from book.tools.site.cells import PROVENANCE
 from book.tools.site.chapters import all_chapters
+from book.tools.site.citations import read_papers
 from book.tools.site.glossary import read_glossary
 
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+LARGEST_SITE = 27_000_000  # bytes
 LARGEST_PAGE = 1_500_000  # bytes, with its own images: a phone on a slow line still opens it
 
 # A <link> of one of these kinds points somewhere and loads nothing.
@@ -155,6 +158,46 @@ def test_formulas_are_set_by_the_site_itself(site, pages):
         assert len(fonts) > 10
 
 
+@every_page
+def test_no_formula_is_parted_from_the_sign_that_belongs_to_it(site, pages, name):
+    """What stands right behind a formula, or opens right before it, is in one box with it that does not break."""
+    for formula in pages[site / f"{name}.html"].select("article span.math"):
+        if not formula.find_parent(class_="nobreak") and not formula.find_parent(["h1", "h2", "h3"]):
+            after, before = str(formula.next_sibling or ""), str(formula.previous_sibling or "")
+            assert not re.match(r"[.,;:!?)]", after), formula.parent.text
+            assert not re.search(r"[(\[]$", before), formula.parent.text
+
+
+@every_chapter
+def test_every_prediction_is_tied_to_a_cell_that_answers_it(site, pages, path):
+    """As many answering cells as the notebook has, each with an output, and every prompt before its answer."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell["id"] for cell in cells if "predict-answer" in cell["metadata"].get("tags", [])]
+    page = chapter_page(site, pages, path)
+    boxes = page.select("div.predict")
+    named = [cell for box in boxes for cell in box["data-cells"].split()]
+    assert len(named) == len(tagged) > 0
+    for box in boxes:
+        for cell in box["data-cells"].split():
+            assert page.find(id=cell).select_one(".cell_output"), cell
+            assert box in page.find(id=cell).find_all_previous("div", class_="predict")
+
+
+def test_every_paper_of_the_bibliography_that_is_cited_says_where(site, pages):
+    entries = pages[site / "book" / "bibliography.html"].select("div.citation")
+    assert len(entries) == len(read_papers())
+    said = {entry.select_one(".label").text.strip("[]"): entry.select_one(".cited-in") for entry in entries}
+    assert len([line for line in said.values() if line]) > 60
+    assert "chapter\xa02" in said["Vaswani et al., 2017"].text
+
+
+def test_nothing_stays_in_the_site_that_no_page_asks_for(site):
+    static = site / "_static"
+    assert {path.name for path in (static / "mathjax").iterdir()} <= {"tex-chtml.js", "output", "input", "a11y", "sre"}
+    assert not [*static.rglob("*.map"), *static.rglob("*.ttf"), *(static / "locales").glob("*")]
+    assert sum(path.stat().st_size for path in site.rglob("*") if path.is_file()) < LARGEST_SITE
+
+
 @every_chapter
 def test_chapter_can_be_downloaded_and_leads_to_its_source(site, pages, path):
     page = chapter_page(site, pages, path)
@@ -179,12 +222,78 @@ def test_hints_and_solutions_stay_folded(site, pages, path):
 
 
 @every_chapter
-def test_figures_carry_their_caption(site, pages, path):
-    """Each cell of the notebook with a caption became a figure with that caption."""
+def test_captions_stand_in_their_figures_and_nowhere_else(site, pages, path):
+    """Each caption of the notebook is that of a figure with a picture, and in no paragraph of the text."""
+    numbers = re.findall(r"^\*\*Figure (\d+\.\d+)\.\*\*", markdown_of(path), re.MULTILINE)
+    page = chapter_page(site, pages, path).find("article")
+    assert len(numbers) == len(page.select("div.cell_output img, figure img")) > 0
+    for number in numbers:
+        (figure,) = page.select(f"figure#figure-{number.replace('.', '-')}")
+        assert figure.img["alt"]
+        assert figure.figcaption.text.strip().startswith(f"Figure {number}. ")
+    outside = [tag.text for tag in page.find_all("p") if not tag.find_parent("figcaption")]
+    assert not [text for text in outside if re.match(r"Figure \d+\.\d+\.", text)]
+
+
+@every_chapter
+def test_figures_that_the_text_of_a_page_names_are_linked(site, pages, path):
+    page = chapter_page(site, pages, path).find("article")
+    own = {figure["id"] for figure in page.select("figure[id]")}
+    for paragraph in page.select("section > p"):
+        for number in re.findall(r"Figure\s(\d+\.\d+)", paragraph.text):
+            anchor = f"figure-{number.replace('.', '-')}"
+            assert anchor not in own or paragraph.find("a", href=f"#{anchor}"), paragraph.text[:100]
+
+
+@every_chapter
+def test_folded_code_is_named_by_what_it_holds(site, pages, path):
+    """One fold for each tag, with the words of the cell's first line, which is not in the code any more."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    captions = [cell["metadata"].get("mystnb", {}).get("figure", {}).get("caption") for cell in cells]
-    figures = chapter_page(site, pages, path).select("div.cell_output figure")
-    assert len([figure for figure in figures if figure.figcaption]) >= len([c for c in captions if c])
+    folded = ["".join(cell["source"]) for cell in cells if "hide-input" in cell["metadata"].get("tags", [])]
+    folds = chapter_page(site, pages, path).select("details.hide")
+    named = [source.partition("\n")[0].removeprefix("# @title ") for source in folded]
+    assert [fold.select_one("summary p").text for fold in folds] == named
+    assert "@title" not in "".join(fold.find("pre").text for fold in folds)
+
+
+@every_chapter
+def test_lines_of_provenance_stand_apart(site, pages, path):
+    """Each in a box of its own, small; results beside it keep theirs."""
+    page = chapter_page(site, pages, path)
+    apart = [tag.text.strip() for tag in page.select("div.cell_output .provenance pre")]
+    stored = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    printed = "".join("".join(output.get("text", "")) for cell in stored for output in cell.get("outputs", []))
+    assert sorted(apart) == sorted(line.strip() for line in printed.splitlines() if PROVENANCE.fullmatch(line))
+    assert all("\n" not in line for line in apart)
+
+
+def test_pictures_keep_their_place_and_wait_for_the_reader(site, pages):
+    """Width and height in the page's pixels, half of the file's own in the chapters, and of the same shape."""
+    for path, page in pages.items():
+        for image in page.select("article img[src*='_images/']"):
+            assert image["loading"] == "lazy"
+            width, height = int(image["width"]), int(image["height"])
+            file = target(path, image["src"])
+            if file.suffix == ".png":
+                with Image.open(file) as picture:
+                    density = 2 if path.parent.name == "chapters" else 1
+                    assert abs(picture.width / density - width) <= 1
+                    assert abs(picture.height / density - height) <= 1
+            assert not image.has_attr("style")
+
+
+@every_chapter
+def test_each_exercise_leads_to_its_cell_in_colab(site, pages, path):
+    page = chapter_page(site, pages, path).find("article")
+    stored = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    stubs = [cell["id"] for cell in stored if "exercise" in cell["metadata"].get("tags", [])]
+    start = f"{COLAB}/blob/main/chapters/{path.name}"
+    links = [link["href"] for link in page.select("p.colab-exercise a")]
+    assert links == [f"{start}#scrollTo={stub}" for stub in stubs]
+    (button,) = page.select("p.colab-button a")
+    assert button["href"] == start
+    assert button.text == "Open this chapter in Colab"
+    assert button.parent.find_previous_sibling("p").text.startswith("Budget")
 
 
 # --- what is made while the site is built ---
@@ -216,11 +325,14 @@ def test_every_term_of_the_glossary_is_linked_where_it_is_first_used(site, pages
 
 def test_links_to_the_glossary_stand_in_running_text_alone(site, pages):
     for path in CHAPTERS:
-        links = links_to_glossary(chapter_page(site, pages, path))
+        page = chapter_page(site, pages, path)
+        links, said = links_to_glossary(page), json.loads(page.find(id="popup-data").string)["terms"]
         assert links
         for link in links:
             assert not link.find_parents(["h1", "h2", "h3", "pre", "code", "a", "figcaption"]), link
-            assert re.search("^[가-힣].*: ", link["title"]), "the Korean term and the meaning"
+            words = said[urlsplit(link["href"]).fragment]
+            assert words["html"], "the meaning first"
+            assert re.search("[가-힣]", words["korean"]), "the Korean term apart from it"
 
 
 def test_korean_words_are_marked_as_korean(site, pages):
@@ -278,7 +390,7 @@ def test_headings_skip_no_level(site, pages, name):
 def test_each_chapter_opens_itself_in_colab_and_no_page_opens_anything_else(site, pages):
     own = {site / "chapters" / f"{path.stem}.html": f"{COLAB}/blob/main/chapters/{path.name}" for path in CHAPTERS}
     for path, page in pages.items():
-        links = {link["href"] for link in page.find_all("a", href=re.compile("^https?://colab"))}
+        links = {link["href"].partition("#")[0] for link in page.find_all("a", href=re.compile("^https?://colab"))}
         assert links == {own[path]} if path in own else links <= set(own.values())
 
 

@@ -3,29 +3,21 @@
 import base64
 import io
 import json
-import os
-import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.book.browsing import (
-    CHROMIUM,
-    FLAGS,
-    MISSING,
-    PATIENCE,
     PHONE,
     Look,
+    do_without,
     listen,
     look_at,
     new_context,
@@ -42,37 +34,10 @@ SECONDS = 1.0  # until a page reacts
 every_page = pytest.mark.parametrize("name", [*LISTED, "search", "genindex"])
 
 
-def do_without(on_test_machine: bool) -> NoReturn:
-    """Elsewhere a test that needs the browser is skipped, with the remedy; on a test machine it never is."""
-    if on_test_machine:
-        pytest.fail(MISSING, pytrace=False)
-    pytest.skip(MISSING)
-
-
-@pytest.fixture(scope="module")  # not for the session: while Playwright runs, no other test may start an event loop
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        do_without(os.environ.get("CI") == "true")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        yield browser
-        browser.close()
-
-
 @pytest.fixture(scope="module")
 def seen(browser, site) -> Callable[[str], Look]:
     """Name of a page -> what the browser met there; each page is opened once."""
     return cache(lambda name: look_at(browser, site / f"{name}.html"))
-
-
-@pytest.fixture(scope="module")
-def served(browser, site) -> Iterator[str]:
-    """The address at which a server like that of `make serve` serves the site, at any free port."""
-    command = [sys.executable, "-u", "-m", "http.server", "--directory", str(site), "--bind", "127.0.0.1", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        yield re.search(r"http://[\d.:]+", server.stdout.readline())[0]
-        server.terminate()
 
 
 def open_chapter(browser: Browser, served: str) -> Iterator[Page]:
@@ -133,6 +98,12 @@ def test_every_formula_is_set(seen, site, name):
 def test_page_has_no_serious_barrier(seen, name, way):
     """By axe-core: contrast, names of controls, alternative texts, roles, and boxes that the keyboard cannot scroll."""
     assert seen(name).barriers[way] == []
+
+
+@every_page
+def test_all_parts_of_a_page_lie_in_landmarks_and_its_tables_have_headers(seen, name):
+    """Two moderate rules of axe-core: whoever walks from landmark to landmark, or by headers, misses nothing."""
+    assert seen(name).layout == []
 
 
 @every_page

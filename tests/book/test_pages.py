@@ -17,7 +17,7 @@ from book.tools.run_notebooks import process
 from book.tools.run_times import Run, fingerprint, read_runs, write_run
 from book.tools.site.chapters import ROOT, Chapter, all_chapters, read_sections
 from book.tools.site.glossary import Entry, read_glossary
-from book.tools.site.path import GROUNDS, INTRO, draw, stops
+from book.tools.site.path import GROUNDS, INTRO, squares, stops, strip
 from book.tools.site.tables import korean_lines, run_time_lines
 
 CHAPTERS = {chapter.path.stem: chapter for chapter in all_chapters()}
@@ -244,11 +244,15 @@ def run(**changes) -> Run:
 
 
 def test_fingerprint_follows_the_code_and_nothing_else():
+    """Comments are for the reader, and the title of a fold is one."""
+
     def made(code: str, text: str, output: str) -> str:
         cell = new_code_cell(code, outputs=[nbformat.v4.new_output("stream", text=output)])
         return fingerprint(new_notebook(cells=[new_markdown_cell(text), cell]))
 
     assert made("a = 1", "text", "1") == made("a = 1", "other text", "2")
+    assert made("a = 1  # one\n", "text", "1") == made("# @title Code\na = 1", "text", "1")
+    assert made("a = '# 1'", "text", "1") != made("a = '# 2'", "text", "1")
     assert made("a = 1", "text", "1") != made("a = 2", "text", "1")
 
 
@@ -318,7 +322,10 @@ def test_introduction_shows_sixteen_chapters_in_five_parts_and_its_picture_a_pat
     path = list(stops(intro))
     assert [stop.number for stop in path] == list(range(1, 17))
     assert [stop.part for stop in path if stop.opens] == list(range(5))
-    assert draw(intro).count("<rect") == 16
+    for drawn in (squares(path, str), strip(path, str, "chapters/05_patch_partitioning")):
+        assert drawn.count("<li") == 16
+        assert drawn.count("<a ") == len(CHAPTERS)
+        assert all(f'href="chapters/{name}"' in drawn for name in CHAPTERS)
 
 
 @pytest.mark.parametrize("ground", GROUNDS)

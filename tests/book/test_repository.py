@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -17,6 +18,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vitedu
+from book.tools.site.address import site_address
 from book.tools.site.chapters import all_chapters
 from book.tools.site.path import INTRO, stops
 from vitedu.exercises.exercise import CHAPTERS as CHECKED
@@ -25,8 +27,8 @@ from vitedu.train import cli
 ROOT = Path(__file__).resolve().parents[2]
 CHAPTERS = all_chapters()
 TOP_LEVEL = {
-    ".ci", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md",
-    "_config.yml", "_toc.yml", "book", "chapters", "pyproject.toml", "requirements.txt", "tests", "vitedu",
+    ".ci", ".github", ".gitignore", "CHANGELOG.md", "CITATION.cff", "CONTRIBUTING.md", "LICENSE", "Makefile",
+    "README.md", "_config.yml", "_toc.yml", "book", "chapters", "pyproject.toml", "requirements.txt", "tests", "vitedu",
 }  # fmt: skip
 LARGEST_FILE, LARGEST_REPOSITORY = 4_000_000, 40_000_000  # bytes
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -45,11 +47,11 @@ def read(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-def pins() -> dict[str, str]:
-    """Package -> exact version, from requirements.txt."""
-    written = [line.partition("#")[0].strip() for line in read("requirements.txt").splitlines()]
+def pins(file: str = "requirements.txt") -> dict[str, str]:
+    """Package -> exact version."""
+    written = [line.partition("#")[0].strip() for line in read(file).splitlines()]
     found = [re.fullmatch(r"([A-Za-z0-9._-]+)==([A-Za-z0-9.]+)", line) for line in written if line]
-    assert all(found), "every line of requirements.txt pins one package exactly"
+    assert all(found), f"every line of {file} pins one package exactly"
     return {canonicalize_name(match[1]): match[2] for match in found}
 
 
@@ -94,7 +96,11 @@ def test_publishing_elsewhere_leaves_the_old_address_nowhere_and_back_again_rest
     (tmp_path / "book" / "page.md").write_text(page.format(SLUG, SLUG))
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert publish(tmp_path, f"https://github.com/{OTHER}.git").returncode == 0
+    pages = [site_address(f"https://github.com/{slug}") for slug in (SLUG, OTHER)]
+    first = [(tmp_path / "chapters" / chapter.path.name).read_text(encoding="utf-8") for chapter in CHAPTERS]
+    assert [[page in text for page in pages] for text in first] == [[False, True]] * len(CHAPTERS)
     assert set().union(*addresses(tmp_path).values()) == {OTHER}
+    assert site_address(f"https://github.com/{OTHER}") in (tmp_path / "README.md").read_text(encoding="utf-8")
     assert (tmp_path / "book" / "page.md").read_text() == page.format(SLUG, OTHER)
     old = re.compile(rf"github(\.com)?/{SLUG}(?!-extras)".encode())
     assert not [path for path in before if old.search(path.read_bytes())]
@@ -118,6 +124,27 @@ def test_version_is_the_same_everywhere():
     assert f"## {PROJECT['version']}" in read("CHANGELOG.md")
 
 
+def test_every_setup_cell_installs_the_tag_of_the_version():
+    """An old notebook keeps running after names have moved; `make publish` writes the tag."""
+    tag = f"git+https://github.com/{SLUG}@v{PROJECT['version']}"
+    for chapter in CHAPTERS:
+        setup = [cell for cell in chapter.notebook["cells"] if "setup" in cell["metadata"].get("tags", [])]
+        assert [f'"{tag}"' in "".join(cell["source"]) for cell in setup] == [True], chapter.path.name
+    assert f'"{tag}"' in read("CONTRIBUTING.md")
+
+
+def test_publishing_a_new_version_sets_its_tag_in_the_setup_cells(tmp_path, committed):
+    for path in committed:
+        (tmp_path / path.relative_to(ROOT)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, tmp_path / path.relative_to(ROOT))
+    project = tmp_path / "pyproject.toml"
+    project.write_text(project.read_text().replace(f'version = "{PROJECT["version"]}"', 'version = "9.8.7"'))
+    assert publish(tmp_path, f"https://github.com/{SLUG}").returncode == 0
+    for chapter in CHAPTERS:
+        text = (tmp_path / "chapters" / chapter.path.name).read_text(encoding="utf-8")
+        assert text.count(f"git+https://github.com/{SLUG}@v9.8.7") == 1
+
+
 def test_pins_lie_within_the_loose_bounds():
     """A hosted notebook keeps what it has: lower bounds alone."""
     needs = [Requirement(line) for line in PROJECT["dependencies"]]
@@ -130,12 +157,32 @@ def test_environment_is_the_pinned_one():
     assert installed == pins(), "the tests speak for the pinned versions alone; run `make test`"
 
 
-def test_pins_are_complete():
+@pytest.mark.parametrize("file", ["requirements.txt", "book/requirements.txt"])
+def test_pins_are_complete(file):
     """Whatever a pinned package needs on this machine is pinned too, but for what torch alone brings."""
-    needs = [need for name in pins() for need in map(Requirement, metadata.requires(name) or [])]
+    needs = [need for name in pins(file) for need in map(Requirement, metadata.requires(name) or [])]
     wanted = {need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})}
-    missing = {canonicalize_name(name) for name in wanted} - set(pins())
+    missing = {canonicalize_name(name) for name in wanted} - set(pins(file))
     assert not {name for name in missing if not name.startswith(("nvidia-", "cuda-")) and name != "triton"}
+
+
+def test_site_is_built_with_the_pinned_versions_and_without_torch():
+    assert pins("book/requirements.txt").items() <= pins().items()
+    assert not {"torch", "torchvision", "matplotlib", "numpy"} & pins("book/requirements.txt").keys()
+    config = yaml.safe_load(read("_config.yml"))["sphinx"]["config"]["extensions"]
+    own = [name for name in config if name.startswith("book.")]
+    check = f"import sys, {', '.join(own)}; print({{'torch', 'numpy', 'matplotlib', 'psutil'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_workflow_builds_the_site_by_the_books_own_command():
+    workflow = yaml.safe_load(read(".github/workflows/site.yml"))
+    build, publish_ = workflow["jobs"]["build"], workflow["jobs"]["publish"]
+    assert "make book" in [step.get("run") for step in build["steps"]]
+    assert {"path": "_build/html"} in [step.get("with") for step in build["steps"]]
+    assert publish_["needs"] == "build"
+    assert publish_["permissions"] == {"pages": "write", "id-token": "write"}
 
 
 # --- set-up errors of one line ---

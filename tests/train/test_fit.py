@@ -32,14 +32,14 @@ def train(config, data, recipe=RECIPE, **options):
     return model, fit(model, data, recipe, device=CPU, shown=False, **options)
 
 
-def test_it_learns_what_can_be_learnt(bright_or_dark, small_config):
+def test_it_learns_what_can_be_learned(bright_or_dark, small_config):
     model, history = train(small_config, bright_or_dark, replace(RECIPE, epochs=8))
     assert history[-1]["accuracy"] == 1.0
     assert evaluate(model, bright_or_dark.test, bright_or_dark).accuracy == 1.0
     assert history[-1]["train_loss"] < history[0]["train_loss"]
 
 
-def test_shuffled_labels_are_not_learnt(bright_or_dark, small_config):
+def test_shuffled_labels_are_not_learned(bright_or_dark, small_config):
     """The control of the test above: with random labels validation accuracy is one half on average over the draws."""
     accuracies = []
     for draw in range(8):  # a single draw may happen to agree with the brightness, or to disagree

@@ -20,8 +20,19 @@ def site_address(repository: str) -> str:
     return f"https://{host}/" if name.lower() == host else f"https://{host}/{name}/"
 
 
+def colab_address(repository: str, name: str) -> str:
+    """Where Colab opens the notebook of chapter `name`, such as 05_patch_partitioning."""
+    return f"{repository.replace('github.com', 'colab.research.google.com/github')}/blob/main/chapters/{name}.ipynb"
+
+
 def set_address(app: Sphinx, config: Config) -> None:
     config.html_baseurl = config.ogp_site_url = site_address(config.html_theme_options["repository_url"])
+
+
+def name_it(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    """For the page that stands at every address that leads nowhere (book/_templates/404.html)."""
+    del page, template, doctree
+    context["site_address"] = app.config.html_baseurl
 
 
 def list_every_page(app: Sphinx, problem: Exception | None) -> None:
@@ -35,5 +46,6 @@ def list_every_page(app: Sphinx, problem: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", set_address)
+    app.connect("html-page-context", name_it)
     app.connect("build-finished", list_every_page, priority=400)  # before sphinx-sitemap, which has 500
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "chapters"
 
 HEADING = re.compile(r"(#{1,6}) +(.+?)\s*$")
+NUMBER = re.compile(r"^\d+\.\d+ ")  # of a section, as in "5.1 Why not one token for each pixel?"
 FENCE = re.compile(r"\s*(```+|~~~+)")
 EXERCISE = re.compile(
     r"Exercise (?P<number>\d+\.\d+) · (?P<title>\S.*\S)  (?P<stars>●○○|●●○|●●●)  \((?P<minutes>\d+) min\)"
@@ -116,15 +117,20 @@ def read_sections(cells: list[dict]) -> Iterator[Section]:
         yield Section(*heading, "\n".join(lines), code)
 
 
+def slug(title: str) -> str:
+    """The anchor of a heading: MyST's own, without the number of the section, so that links outlive a new section."""
+    return default_slugify(NUMBER.sub("", title))
+
+
 def unused_slug(title: str, used: set[str]) -> str:
-    """The anchor that MyST gives a heading: a second one of the same title gets -1 behind it."""
-    plain = slug = default_slugify(title.replace("`", ""))
+    """The anchor that a heading gets: a second one of the same title gets -1 behind it."""
+    plain = anchor = slug(title.replace("`", ""))
     count = 1
-    while slug in used:
-        slug = f"{plain}-{count}"
+    while anchor in used:
+        anchor = f"{plain}-{count}"
         count += 1
-    used.add(slug)
-    return slug
+    used.add(anchor)
+    return anchor
 
 
 def notebooks(starts: Sequence[str] = ()) -> list[Path]:

@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
 from book.tools.site.glossary import Entry, read_glossary
+from book.tools.site.popups import inline_html, say
 
 PAGE = "book/glossary"
 CLASS = "glossary-term"
@@ -86,15 +87,9 @@ def split(text: nodes.Text, match: re.Match, entry: Entry, address: str) -> list
         "", "", nodes.Text(match[0]), internal=True, refuri=f"{address}#{entry.html_id}", term=entry.slug
     )
     link["classes"].append(CLASS)
-    link["reftitle"] = f"{entry.korean}: {plain(entry.meaning)}"
     before, after = nodes.Text(text[: match.start()]), nodes.Text(text[match.end() :])
     text.parent.replace(text, [piece for piece in (before, link, after) if piece.astext()])
     return [piece for piece in (before, after) if piece]
-
-
-def plain(markdown: str) -> str:
-    """Without marks of emphasis, code, formulas and links, for a tooltip."""
-    return re.sub(r"[*`$\\]", "", re.sub(r"\[([^\]]+)\]\([^)]*\)", r"\1", markdown))
 
 
 def longest_first(entries: list[Entry]) -> list[Entry]:
@@ -136,11 +131,25 @@ def update_plan(app: Sphinx, env: BuildEnvironment) -> list[str]:
 
 
 def add_links(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    entries = {entry.slug: entry for entry in read_glossary()}
     links = app.env.glossary_plan.get(page, [])
+    entries = {entry.slug: entry for entry in read_glossary()} if links else {}
     prose = prose_of(doctree) if links else []
     for slug, anchor in links:
         link_first(prose, section_of(doctree, anchor), entries[slug], app.builder.get_relative_uri(page, PAGE))
+
+
+def say_meanings(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+    """Give the page what its pop-ups say: the meaning first, the Korean term apart from it (see popups.py)."""
+    del template, doctree
+    entries = {entry.slug: entry for entry in read_glossary()}
+    for slug, _ in app.env.glossary_plan.get(page, []):
+        entry = entries[slug]
+        say(
+            context,
+            "terms",
+            entry.html_id,
+            {"title": entry.term, "html": inline_html(entry.meaning), "korean": entry.korean},
+        )
 
 
 def mark_korean(app: Sphinx, doctree: nodes.document) -> None:
@@ -163,6 +172,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("doctree-resolved", add_links)
     app.connect("doctree-read", mark_korean)
     app.connect("html-page-context", fold_contents)
+    app.connect("html-page-context", say_meanings, priority=400)  # before popups.py writes them down
     app.add_css_file("pages.css")
     revision = zlib.crc32(Path(__file__).read_bytes())  # a change of this file makes Sphinx read all pages anew
     return {"version": "1", "env_version": revision, "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,25 +1,25 @@
-"""The picture of the path through the book, drawn from the table of chapters in book/intro.md (see tables.py).
+"""The path through the book: the chapters as patches, in raster order, from the table of chapters in book/intro.md.
 
-The book as a picture that has been cut into patches: one for each chapter, in raster order, in the colour of its part.
-Planned chapters are pale and dashed. Every word stands on a ground of its own, so that it is legible on any page.
+On the first page they are squares with their titles, on a chapter's page a strip on which the reader finds the place.
+Both are lists of links, so that they are read aloud in order, fit any width, and their words fit the squares whatever
+the font.
 """
 
 import re
-import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 INTRO = Path(__file__).resolve().parents[2] / "intro.md"
 
-COLUMNS, SIDE, GAP, MARGIN = 4, 140, 16, 4  # pixels
-LETTERS = 14  # that fit into one line of a patch
 GROUNDS = ("#2f5d8a", "#1f7573", "#2b7549", "#8a5318", "#6d4c8d")  # white on each: contrast of 5 : 1 or more
-PALE, EDGE, INK, ARROW = "#d3dbdc", "#5f6f72", "#232f32", "#7b8a8d"
 
 PART = re.compile(r"^\| *\| \*\*(?P<name>[^*]+)\*\* \|")
-ROW = re.compile(r"^\| (?P<number>\d+) \| (?:\[(?P<written>[^\]]+)\]|(?P<planned>[^*|]+?) \*\(planned\)\*)")
+ROW = re.compile(
+    r"^\| (?P<number>\d+) \| (?:\[(?P<written>[^\]]+)\]\(\.\./(?P<page>\S+)\.ipynb\)"
+    r"|(?P<planned>[^*|]+?) \*\(planned\)\*)"
+)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,11 @@ class Stop:
     title: str
     part: int  # counts from 0
     opens: str  # the name of its part where it is the first of it, else ""
-    written: bool
+    page: str | None  # chapters/05_…; None where the chapter is planned
+
+    @property
+    def written(self) -> bool:
+        return self.page is not None
 
 
 def stops(intro: str) -> Iterator[Stop]:
@@ -40,61 +44,45 @@ def stops(intro: str) -> Iterator[Stop]:
         if match := PART.match(line):
             part, opens = part + 1, match["name"]
         elif match := ROW.match(line):
-            title = match["written"] or match["planned"]
-            yield Stop(int(match["number"]), title, part, opens, match["written"] is not None)
+            yield Stop(int(match["number"]), match["written"] or match["planned"], part, opens, match["page"])
             opens = ""
 
 
-def corner(index: int) -> tuple[int, int]:
-    """Left and top of a patch, in raster order."""
-    row, column = divmod(index, COLUMNS)
-    return MARGIN + column * (SIDE + GAP), MARGIN + row * (SIDE + GAP)
+def the_path() -> list[Stop]:
+    return list(stops(INTRO.read_text(encoding="utf-8")))
 
 
-def text(x: float, y: float, words: str, size: int, colour: str, weight: int = 400) -> str:
-    return f'<text x="{x:g}" y="{y:g}" font-size="{size}" font-weight="{weight}" fill="{colour}">{escape(words)}</text>'
+def attributes(stop: Stop) -> str:
+    """The square's class, and its colour."""
+    kind = "" if stop.written else ' class="planned"'
+    return f'{kind} style="--ground: {GROUNDS[stop.part % len(GROUNDS)]}"'
 
 
-def patch(index: int, stop: Stop) -> Iterator[str]:
-    """The square of one chapter: its number, its title and, where a part begins, the name of the part."""
-    x, y = corner(index)
-    ground, ink = (GROUNDS[stop.part % len(GROUNDS)], "#ffffff") if stop.written else (PALE, INK)
-    edge = "" if stop.written else f' stroke="{EDGE}" stroke-width="1.5" stroke-dasharray="5 4"'
-    yield f'<rect x="{x}" y="{y}" width="{SIDE}" height="{SIDE}" rx="9" fill="{ground}"{edge}/>'
-    yield text(x + 11, y + 33, str(stop.number), 25, ink, 700)
-    if not stop.written:
-        yield text(x + 72, y + 30, "planned", 13, ink)
-    for line, words in enumerate(textwrap.wrap(stop.title, LETTERS)):
-        yield text(x + 11, y + 58 + 19 * line, words, 16, ink, 600)
-    opens = textwrap.wrap(stop.opens, 18)
-    for line, words in enumerate(opens):
-        yield text(x + 11, y + SIDE - 11 - 15 * (len(opens) - 1 - line), words, 13, ink)
+def squares(path: list[Stop], address: Callable[[str], str]) -> str:
+    """The path as squares with their titles; `address` makes a link of a page's name."""
+    lines = ['<ol class="path">']
+    for stop in path:
+        name = escape(stop.title)
+        title = f'<a href="{address(stop.page)}" data-page="{stop.page}">{name}</a>' if stop.written else name
+        opens = f'<span class="part">{escape(stop.opens)}</span>' if stop.opens else ""
+        planned = "" if stop.written else '<span class="state">planned</span>'
+        lines.append(
+            f'<li{attributes(stop)}><b>{stop.number}</b>{planned}<span class="title">{title}</span>{opens}</li>'
+        )
+    return "\n".join([*lines, "</ol>"]) + "\n"
 
 
-def step(index: int) -> str:
-    """The arrow from one patch to the next: to the right, or back to the start of the next row."""
-    x, y = corner(index)
-    if (index + 1) % COLUMNS:
-        middle = y + 28
-        return f'<path d="M{x + SIDE + 1} {middle}h{GAP - 5}" marker-end="url(#head)"/>'
-    below, left = y + SIDE + GAP / 2, MARGIN + 28
-    return f'<path d="M{x + SIDE - 28} {y + SIDE + 1}V{below:g}H{left}v{GAP / 2 - 4:g}" marker-end="url(#head)"/>'
-
-
-def draw(intro: str) -> str:
-    """The whole picture as SVG."""
-    path = list(stops(intro))
-    rows = -(-len(path) // COLUMNS)
-    width, height = (2 * MARGIN + count * (SIDE + GAP) - GAP for count in (COLUMNS, rows))
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}"'
-        ' font-family="Helvetica, Arial, sans-serif">',
-        f'<defs><marker id="head" viewBox="0 0 6 6" refX="3" refY="3" markerWidth="5" markerHeight="5" orient="auto">'
-        f'<path d="M0 0L6 3L0 6z" fill="{ARROW}"/></marker></defs>',
-        f'<g fill="none" stroke="{ARROW}" stroke-width="2">',
-        *(step(index) for index in range(len(path) - 1)),
-        "</g>",
-        *(line for index, stop in enumerate(path) for line in patch(index, stop)),
-        "</svg>",
-    ]
-    return "\n".join(lines) + "\n"
+def strip(path: list[Stop], address: Callable[[str], str], here: str) -> str:
+    """The path as a row of small squares, on the page `here`."""
+    lines = ['<nav class="where" aria-label="The path through the book"><ol>']
+    for stop in path:
+        name = f"{stop.number}, {escape(stop.title)}"
+        current = ' aria-current="page"' if stop.page == here else ""
+        inside = (
+            f'<a href="{address(stop.page)}" data-page="{stop.page}"{current} title="{name}"'
+            f' aria-label="Chapter {name}">{stop.number}</a>'
+            if stop.written
+            else f'<span title="{name}, planned">{stop.number}</span>'
+        )
+        lines.append(f"<li{attributes(stop)}>{inside}</li>")
+    return "\n".join([*lines, "</ol></nav>"]) + "\n"

@@ -1,12 +1,10 @@
-"""Sphinx extension: the tables and the picture that are made while the site is built, so that they cannot go stale.
+"""Sphinx extension: the tables that are made while the site is built, so that they cannot go stale.
 
 ```{exercise-index}```   every exercise with its number, title, difficulty and minutes
 ```{run-times}```        what each chapter used when `make notebooks` last ran it, beside its budget
 ```{korean-index}```     the glossary's terms, sorted by their Korean equivalents
-```{path-picture}```     the chapters as patches, from the table on the same page; its content is the alternative text
 """
 
-import base64
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,7 +17,6 @@ from sphinx.util.docutils import SphinxDirective
 from book.tools.run_times import FILE, Run, fingerprint, read_runs
 from book.tools.site.chapters import ROOT, Chapter, all_chapters
 from book.tools.site.glossary import PAGE, Entry, read_glossary
-from book.tools.site.path import INTRO, draw
 
 
 def exercise_lines(chapters: Iterable[Chapter]) -> Iterator[str]:
@@ -113,15 +110,6 @@ class KoreanIndex(Generated):
         return [str(PAGE.relative_to(ROOT))]
 
 
-class PathPicture(SphinxDirective):
-    has_content = True
-
-    def run(self) -> list[nodes.Node]:
-        picture = base64.b64encode(draw(INTRO.read_text(encoding="utf-8")).encode()).decode()
-        image = nodes.image(uri=f"data:image/svg+xml;base64,{picture}", alt=" ".join(self.content))
-        return [nodes.paragraph("", "", image)]
-
-
 def read_page_anew(app: Sphinx, env: object, added: set, changed: set, removed: set) -> list[str]:
     """A new chapter is in no page's list of files yet, so the pages with tables are read anew for one."""
     del app, changed
@@ -133,7 +121,6 @@ def setup(app: Sphinx) -> dict:
     app.add_directive("exercise-index", ExerciseIndex)
     app.add_directive("run-times", RunTimes)
     app.add_directive("korean-index", KoreanIndex)
-    app.add_directive("path-picture", PathPicture)
     app.connect("env-get-outdated", read_page_anew)
     # A change of one of these files makes Sphinx read all pages anew.
     revision = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))

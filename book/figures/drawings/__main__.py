@@ -1,0 +1,15 @@
+"""Writes the book's drawings as SVG files beside this folder's parent: python book/figures/drawings"""
+
+from pathlib import Path
+
+import attention
+import pictures
+import recurrence
+
+FOLDER = Path(__file__).resolve().parents[1]
+DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS}
+
+if __name__ == "__main__":
+    for name, draw in DRAWINGS.items():
+        (FOLDER / f"{name}.svg").write_text(draw().svg(), encoding="utf-8")
+        print(f"book/figures/{name}.svg")
