@@ -12,7 +12,7 @@ What is where, roughly in the order in which one imports the other:
     models/      the other models, one paper a file, and the table of those with a name
     inspection/  what a trained model has learned
     cost         parameters, multiply-adds, memory, the bill of a run
-    train/       fit, evaluate, TrainConfig, recipe, and `python -m vitedu.train`
+    train/       fit, evaluate, TrainConfig, recipe, a loss with a teacher, and `python -m vitedu.train`
     pretrained/  weights of the book's models, and of others
     exercises/   check and progress, and what they know of each exercise
 """

@@ -16,7 +16,8 @@ from vitedu.cost import count_parameters
 from vitedu.inspection.layout import layout_of
 from vitedu.models.cvt import CvT, CvTConfig, as_map, preset
 from vitedu.models.table import small_cvt
-from vitedu.pretrained.convert_cvt import PRACTICES, carry_cvt, published_name
+from vitedu.pretrained.carry import carry, published_name
+from vitedu.pretrained.convert_cvt import PRACTICES
 from vitedu.vit import ViT, ViTConfig
 
 SMALL = {"dims": (8, 12, 24), "depths": (1, 1, 2), "num_heads": (1, 3, 6), "num_classes": 5, "image_size": 32}
@@ -36,9 +37,7 @@ def pair_of(base: str, loud: bool, **sizes) -> tuple[CvT, dict, dict]:
     names, activation = PRACTICES[base]
     config = CvTConfig(**SMALL | sizes, activation=activation)
     weights = cvt_reference.random_weights(BASES[base][0], config.dims, config.depths, config.num_classes, loud)
-    model = CvT(config).eval()
-    model.load_state_dict(carry_cvt(weights, config, names))
-    return model, weights, names
+    return carry(weights, CvT, config, names), weights, names
 
 
 def expected(base: str, model: CvT, weights: dict, images: Tensor, training: bool = False) -> Tensor:

@@ -56,5 +56,5 @@ def test_a_pair_of_equal_sides_is_one_side():
 def test_a_number_of_patches_tells_the_size_of_a_square_image_only():
     assert square(9, 4, 4) == 12
     assert square(9, 4, 8) == (12, 24)
-    with pytest.raises(ValueError, match=re.escape("and 8 patches fill no square; pass trained_size")):
+    with pytest.raises(ValueError, match=re.escape("8 positions beside the class token's fill no square; pass")):
         square(8, 4, 4)

@@ -98,7 +98,7 @@ def test_damaged_tensors_are_refused(detr, tmp_path, damage):
 
 
 def test_a_model_that_could_not_be_loaded_is_not_saved(tmp_path):
-    with pytest.raises(TypeError, match="Linear is not one of ViT, HybridViT, ResNet, DETR; add it"):
+    with pytest.raises(TypeError, match=r"Linear is not one of ViT, HybridViT, .*DETR; add it"):
         save("linear", nn.Linear(2, 2), tmp_path)
     assert available(tmp_path) == []
 

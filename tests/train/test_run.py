@@ -278,6 +278,24 @@ def test_a_new_run_begins_with_the_weights_of_another(tmp_path, capsys):
     assert read_run(tmp_path / "other")["model"]["drop_path"] == 0.1
 
 
+@pytest.mark.parametrize(("name", "heads"), [("deit", ["head", "head_dist"]), ("cvt", ["head"])])
+def test_other_models_begin_with_weights_for_other_images_and_classes_too(tmp_path, capsys, name, heads):
+    parent, child = tmp_path / "parent", tmp_path / "child"
+    small = ["--dim", "16", "--depth", "1", "--num-heads", "1", "--patch-size", "4"]
+    shape = ["--model", name, *small, "--out", str(parent)]
+    assert main([*images_folder(tmp_path / "a", ["cat", "dog"]), *shape]) == 0
+    other = images_folder(tmp_path / "b", ["cat", "dog", "owl"], side=16)
+    assert main([*other, "--start-from", str(parent), "--lr", "1e-12", "--out", str(child)]) == 0
+    said, weights, before = capsys.readouterr().out, final_weights(child), final_weights(parent)
+    assert ("positions interpolated from (2, 2) to (4, 4)" in said) == (name == "deit")
+    assert {key for key, tensor in weights.items() if tensor.shape != before[key].shape} - {"positions.table"} == {
+        f"{head}.{part}" for head in heads for part in ("weight", "bias")
+    }
+    if name == "deit":  # the positions of both tokens before the patches stay
+        torch.testing.assert_close(weights["positions.table"][:2], before["positions.table"][:2])
+    torch.testing.assert_close(weights["cls_token"], before["cls_token"])
+
+
 def test_the_model_is_that_of_the_run_one_starts_from(tmp_path, capsys):
     assert main([*SMALL, "--out", str(tmp_path)]) == 0
     capsys.readouterr()

@@ -8,6 +8,7 @@ from torch import nn
 
 from vitedu.models.cnn import CNNConfig, ResNet
 from vitedu.models.cvt import CvT, CvTConfig
+from vitedu.models.deit import DistilledViT
 from vitedu.models.detr import DETR, DETRConfig
 from vitedu.models.hybrid import HybridViT, small_stem
 from vitedu.models.swin import Swin, SwinConfig
@@ -82,6 +83,7 @@ MODELS: dict[str, Entry] = {
         transformer=False,
     ),
     "cvt": Entry(CvT, {"config": CvTConfig}, lambda c: CvT(small_cvt(c))),
+    "deit": Entry(DistilledViT, {"config": ViTConfig}, DistilledViT),  # without a teacher, their mean learns
     "swin": Entry(Swin, {"config": SwinConfig}, lambda c: Swin(small_swin(c))),
     "detr": Entry(DETR, {"config": DETRConfig}),
 }

@@ -21,7 +21,6 @@ from vitedu.vit import ViT, ViTConfig
 
 # What sets another variant apart, by what its keys look like: the first that is found is the reason for refusing it.
 OTHER_MODELS = {
-    r"^(dist_token|head_dist)": "it has a distillation token and a second head",
     r"^reg(_token|ister_tokens)": "it has register tokens",
     r"^norm_pre": "it normalises the tokens before the first block",
     r"^attn_pool": "its classifier reads all tokens through one more attention",
@@ -71,7 +70,8 @@ def build(found: Found, practice: str, names: dict[str, str], wanted: Wanted) ->
     notes = [found.said]
     if new_head:
         group = published.name("head.").partition(".")[0]
-        body = {key: w for key, w in published.weights.items() if not key.startswith((f"{group}.", "pre_logits."))}
+        without_heads = (f"{group}.", "head_dist.", "pre_logits.")
+        body = {key: w for key, w in published.weights.items() if not key.startswith(without_heads)}
         if kept is None and len(body) < len(published.weights):
             notes.append(f"with a new classifier instead of {group}")
         published = PublishedWeights(body, names)
@@ -82,7 +82,7 @@ def build(found: Found, practice: str, names: dict[str, str], wanted: Wanted) ->
     if found.module is not None:
         options, left_out = read_options(found.module, without)
         config, notes = replace(config, **options), [*notes, left_out]
-    model = _assemble(config, carried, practice, wanted, new_head)
+    model = _assemble(published, config, carried, practice, wanted, new_head)
     if notes := [note for note in [*notes, assumed] if note]:
         say(f"load_{practice}: {'; '.join(notes)}")
     return model
@@ -115,15 +115,25 @@ def _config(found: Found, published: PublishedWeights, wanted: Wanted, without: 
     return config, f"assumed, for weights do not tell: {', '.join(assumed)} ({remedy})" if assumed else ""
 
 
-def _assemble(trained: ViTConfig, carried: dict[str, Tensor], practice: str, wanted: Wanted, new_head: bool) -> ViT:
+def _assemble(
+    published: PublishedWeights,
+    trained: ViTConfig,
+    carried: dict[str, Tensor],
+    practice: str,
+    wanted: Wanted,
+    new_head: bool,
+) -> ViT:
     """The model at the wanted size, for the wanted classes, in the wanted precision."""
     config, table = replace(trained, image_size=wanted.image_size or trained.image_size), carried["positions.table"]
-    carried["positions.table"] = interpolate_positions(table, trained.grid, config.grid, convention=practice)
+    carried["positions.table"] = interpolate_positions(
+        table, trained.grid, config.grid, published.num_prefix, convention=practice
+    )
     if new_head:
         K = wanted.num_classes
         config = replace(config, num_classes=K, representation_size=0, zero_head=True)
-        carried |= {"head.weight": table.new_zeros(K, config.dim), "head.bias": table.new_zeros(K)}
+        for head in published.heads:
+            carried |= {f"{head}.weight": table.new_zeros(K, config.dim), f"{head}.bias": table.new_zeros(K)}
     with torch.device("meta"):  # no numbers are drawn that would be replaced at once
-        model = ViT(config)
+        model = published.kind(config)
     model.load_state_dict({name: w.to(wanted.dtype) for name, w in carried.items()}, assign=True)
     return model.eval()

@@ -49,6 +49,7 @@ TIMM_MODELS = {  # and the preset that each is
     "vit_base_patch32_224": "B/32",
     "vit_huge_patch14_224": "H/14",
     **{f"deit_{size}_patch16_224": SIZES[size] for size in ("tiny", "small", "base")},
+    **{f"deit_{size}_distilled_patch16_224": SIZES[size] for size in ("tiny", "small", "base")},
 }
 
 
@@ -104,6 +105,7 @@ def load_timm(
 ) -> ViT:
     """One of timm's plain Vision Transformers as a `ViT` in evaluation mode, with its own copy of the weights.
 
+    Those with a distillation token become a `DistilledViT`, which is one. The names are DeiT's own, too.
     What was wrapped around the weights, and what is assumed because weights do not tell it, is said in one line.
 
     Args:

@@ -4,20 +4,17 @@ Names are those of lib/models/cls_cvt.py in github.com/microsoft/CvT, and of tra
 The numbers are carried over as they are.
 """
 
-import re
-from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from vitedu.files import say
 from vitedu.initialise import one_of
-from vitedu.models.cvt import CvT, CvTConfig, preset
+from vitedu.models.cvt import CvT, preset
 from vitedu.patch import Size
+from vitedu.pretrained.carry import carry, new_head, published_name
 from vitedu.pretrained.source import Source, find_weights
-from vitedu.pretrained.store import cast
 
-Names = Mapping[str, str]
 # What to replace in a name of ours, in this order, to have the published one. The class token is the third stage's.
 MICROSOFT = {
     r"^cls_token": "stages.2.cls_token",
@@ -96,46 +93,15 @@ def load_hf(
         raise ValueError(f"the weights hold neither {' nor '.join(anchors)}; pass those of a CvT")
     names, used = PRACTICES[whose]
     base, side = CVT_MODELS[name]
-    heads, weights = [published_name(f"head.{part}", names) for part in ("weight", "bias")], found.weights
-    kept = len(weights[heads[0]]) if heads[0] in weights else None
-    K = num_classes or kept or 1
-    config = preset(base, image_size=image_size or side, activation=activation or used, num_classes=K)
+    head = found.weights.get(published_name("head.weight", names))
+    kept, weights = None if head is None else len(head), found.weights
+    config = preset(base, image_size=image_size or side, activation=activation or used)
+    config = replace(config, num_classes=num_classes or kept or 1)
     if num_classes not in (None, kept):
-        weights = weights | {heads[0]: torch.zeros(K, config.dims[-1]), heads[1]: torch.zeros(K)}
-    carried = carry_cvt(weights, config, names)
-    with torch.device("meta"):  # no numbers are drawn that would be replaced at once
-        model = CvT(config)
-    model.load_state_dict(carried, assign=True)
+        weights = new_head(weights, names, num_classes, config.dims[-1])
     if found.said:
         say(f"load_hf: {found.said}")
-    return model.eval()
-
-
-def carry_cvt(weights: Mapping[str, Tensor], config: CvTConfig, names: Names) -> dict[str, Tensor]:
-    """A state dict for a `CvT` of this configuration, in memory of its own.
-
-    ValueError if a weight is missing, has another shape than the model needs, or has no place in the model.
-    """
-    with torch.device("meta"):
-        model = CvT(config).state_dict()
-    wanted = {ours: published_name(ours, names) for ours in model}
-    if unknown := sorted(set(weights) - set(wanted.values())):
-        raise ValueError(f"{unknown[0]} has no place in this CvT ({len(unknown)} such weights); check the name")
-    for ours, theirs in wanted.items():
-        if theirs not in weights:
-            remedy = "pass num_classes for a new classifier" if ours.startswith("head") else "check the name"
-            raise ValueError(f"{theirs} is missing; {remedy}")
-        if weights[theirs].shape != model[ours].shape:
-            shapes = f"{tuple(weights[theirs].shape)}, expected {tuple(model[ours].shape)}"
-            raise ValueError(f"{theirs} has shape {shapes}; check the name")
-    return {ours: cast(weights[theirs].detach(), torch.float32).clone() for ours, theirs in wanted.items()}
-
-
-def published_name(ours: str, names: Names) -> str:
-    """`stages.0.blocks.0.attention.q_proj.linear.bias` -> `stage0.blocks.0.attn.proj_q.bias`, and so on."""
-    for pattern, new in names.items():
-        ours = re.sub(pattern, new, ours)
-    return ours
+    return carry(weights, CvT, config, names)
 
 
 def _fetch(name: str) -> dict:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vitedu.models.deit import DistilledViT
 from vitedu.patch import Size, pair
 from vitedu.vit import PRESETS, ViT, ViTConfig
 
@@ -40,6 +41,21 @@ class PublishedWeights:
     def holds(self, ours: str) -> bool:
         """Whether the weight is there."""
         return self.name(ours) in self.weights
+
+    @property
+    def kind(self) -> type[ViT]:
+        """The class that has such weights: with a distillation token, or the plain one."""
+        return DistilledViT if self.holds("dist_token") else ViT
+
+    @property
+    def num_prefix(self) -> int:
+        """Tokens before the patches: CLS, and the one for distillation if there is one."""
+        return len(self.heads)
+
+    @property
+    def heads(self) -> list[str]:
+        """The classifiers of ours, one for each of those tokens."""
+        return ["head", "head_dist"] if self.holds("dist_token") else ["head"]
 
     def find(self, ours: str, axes: int) -> Tensor:
         """The published weight itself. ValueError if it is missing, has another number of axes or holds no floats."""
@@ -71,7 +87,7 @@ class PublishedWeights:
         blocks = {key.removeprefix(first).partition(".")[0] for key in self.weights if key.startswith(first)}
         representation = "pre_logits.0.weight"
         return ViTConfig(
-            image_size=image_size or square(self.find("positions.table", 3).shape[1] - 1, *patch),
+            image_size=image_size or square(self.find("positions.table", 3).shape[1] - self.num_prefix, *patch),
             patch_size=one_side(patch),
             in_channels=C,
             num_classes=len(self.find("head.weight", 2)) if self.holds("head.weight") else 1,
@@ -88,7 +104,7 @@ class PublishedWeights:
         ValueError if a weight is missing, has another shape than the model needs, or has no place in the model.
         """
         with torch.device("meta"):
-            model = ViT(config).state_dict()
+            model = self.kind(config).state_dict()
         unknown = sorted(set(self.weights) - {self.name(ours) for ours in model})
         if unknown:
             raise ValueError(f"{unknown[0]} has no place in a plain Vision Transformer ({len(unknown)} such weights)")
@@ -125,6 +141,6 @@ def square(patches: int, patch_height: int, patch_width: int) -> Size:
     if side**2 == patches:
         return one_side((side * patch_height, side * patch_width))
     raise ValueError(
-        f"of {patches + 1} positions one is the class token's, and {patches} patches fill no square; pass trained_size "
-        "if the images were not square (and if the class token has no position, this is another model)"
+        f"{patches} positions beside the class token's fill no square; pass trained_size if the images were not square "
+        "(and if the class token has no position, this is another model)"
     )

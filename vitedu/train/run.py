@@ -101,7 +101,7 @@ def take_weights(model: nn.Module, parent: nn.Module, weights: dict[str, Tensor]
         odd = sorted(own.keys() ^ weights.keys())[0]
         raise CheckpointError(f"the weights to start from are another model's: {odd} is in one of the two only")
     for name, tensor in weights.items():
-        if re.fullmatch(r"(vit\.)?head\.(weight|bias)", name) and not same_classes:
+        if re.fullmatch(r"(vit\.)?head(_dist)?\.(weight|bias)", name) and not same_classes:
             weights[name] = own[name]
             done.add("a new classifier")
         elif name.endswith("positions.table") and tensor.shape != own[name].shape:
