@@ -14,6 +14,7 @@ import vitedu
 ROOT = Path(__file__).resolve().parents[1]
 SPINE = ("initialise", "attention", "patch", "position", "block", "vit")
 SHARED = ("capture", "cost", "device", "files", "plot", "recorded")
+COMMANDS = ("predict",)
 # What each file at the top of `vitedu/`, and each room, may import of the others. It may import no more.
 MAY_IMPORT: dict[str, set[str]] = {
     "initialise": set(),  # it also has the checks of settings, which the others share
@@ -35,7 +36,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pretrained": {*SPINE, "data", "files", "models"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT)  # and nobody imports the exercises
-ROOMS = MAY_IMPORT.keys() - {*SPINE, *SHARED}
+MAY_IMPORT["use"] = {*SPINE, *SHARED, "data", "models", "inspection", "train", "pretrained"}
+MAY_IMPORT |= {command: {"use"} for command in COMMANDS}  # and nobody imports the commands
+ROOMS = MAY_IMPORT.keys() - {*SPINE, *SHARED, *COMMANDS}
 LONGEST_SPINE, LONGEST_TAUGHT, LONGER = 800, 200, {"cvt.py": 250, "swin.py": 250}  # lines
 
 
@@ -94,13 +97,21 @@ def test_the_package_knows_nothing_of_the_book_and_nobody_imports_the_tests():
 
 def test_the_top_of_the_package_is_the_spine_the_shared_files_and_the_rooms():
     found = {path.name.removesuffix(".py") for path in (ROOT / "vitedu").iterdir() if path.name != "__pycache__"}
-    assert found == {"__init__", *SPINE, *SHARED, *ROOMS}
+    assert found == {"__init__", *SPINE, *SHARED, *ROOMS, *COMMANDS}
 
 
 @pytest.mark.parametrize("map", [vitedu.__doc__, (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")])
 def test_both_maps_name_every_file_at_the_top_and_every_room(map):
-    drawn = [re.search(rf"^ .*\b{name}(\.py|/)?(?= )", map, re.MULTILINE) for name in (*SPINE, *SHARED, *ROOMS)]
+    drawn = [
+        re.search(rf"^ .*\b{name}(\.py|/)?(?= )", map, re.MULTILINE) for name in (*SPINE, *SHARED, *ROOMS, *COMMANDS)
+    ]
     assert all(drawn)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_at_the_top_only_starts_what_a_room_holds(name):
+    body = ast.parse(MODULES[f"vitedu.{name}"].read_text(encoding="utf-8")).body
+    assert [type(part) for part in body] == [ast.Expr, ast.ImportFrom, ast.If]
 
 
 def test_the_spine_fits_in_one_sitting_and_each_taught_file_on_a_few_screens():

@@ -67,7 +67,8 @@ class Dataset:
     """A named data set with training, validation and test splits.
 
     Choose on `val`; touch `test` once, at the end. `source` says where the bytes came from. `flip` says whether a
-    left-right mirror image keeps its label, and `drawn` that the pictures were computed here, up to rounding.
+    left-right mirror image keeps its label, and `drawn` that the pictures were computed here, up to rounding. `ground`
+    is one of `vitedu.data.picture.GROUNDS`: on what transparent parts of pictures are laid.
     ValueError where there are less than two classes, or labels outside 0 to K - 1.
     """
 
@@ -79,6 +80,7 @@ class Dataset:
     test: Split
     flip: bool
     drawn: bool = False
+    ground: str = "white"
 
     def __post_init__(self) -> None:
         classes = len(self.class_names)

@@ -19,6 +19,7 @@ from vitedu.data.layout import OPAQUE_TYPES, SPLITS, Listing, sort_images
 from vitedu.data.picture import FAINT, GROUNDS, choose_ground, contrasts, decode_picture
 from vitedu.patch import Size, pair
 
+LAID_ON = "transparent parts laid on"
 LOOKED_AT = 500  # pictures at most that decide on what transparent ones are laid
 T = TypeVar("T")
 
@@ -65,7 +66,8 @@ def load_folder(
     splits = map(Split, found.images.split(counts), found.labels.split(counts))
     kind = "folder" if source.is_dir() else "file"
     title = "; ".join([f"{kind} {source.name}", *notes])
-    return Dataset(name or source.stem, title, tuple(found.about["class_names"]), *splits, flip=flip)
+    names, ground = tuple(found.about["class_names"]), _noted_ground(notes)
+    return Dataset(name or source.stem, title, names, *splits, flip=flip, ground=ground)
 
 
 def _plan(source: Path, size: tuple[int, int] | None, channels: int) -> Plan:
@@ -118,7 +120,12 @@ def _decode(
     if seen:
         faint = sum(contrast < FAINT for contrast in seen)
         rest = f", where {faint:,} of {len(seen):,} can hardly be seen" if faint else ""
-        notes.append(f"transparent parts laid on {ground}{rest}")
+        notes.append(f"{LAID_ON} {ground}{rest}")
+
+
+def _noted_ground(notes: list[str]) -> str:
+    """On what the notes of a decoded set say that transparent parts were laid; white where they say nothing."""
+    return next((ground for ground in GROUNDS for note in notes if note.startswith(f"{LAID_ON} {ground}")), "white")
 
 
 def _ground(source: Path, files: Entries, channels: int) -> str:

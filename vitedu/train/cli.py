@@ -30,6 +30,7 @@ from vitedu.train.options import options, parse
 from vitedu.train.recipes import recipe
 from vitedu.train.run import (
     RESULT_FILE,
+    RUN_FILE,
     build_model,
     config_from,
     configs,
@@ -141,6 +142,7 @@ def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
         problem = what_changed(run["data"].get("about", {}), about)
         if problem:
             raise CheckpointError(f"{args.resume} cannot be resumed: {problem}")
+        note_about(run, about, args.resume)
         execute(run, data, args.resume, device)
         return
     parent = read_run(args.start_from) if "start_from" in args else None
@@ -155,6 +157,14 @@ def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
     if args.out and rank() == 0 and not (restarts() and same_run(args.out, run)):
         write_run(args.out, run)
     execute(run, data, args.out, device)
+
+
+def note_about(run: dict, about: dict, out: Path) -> None:
+    """Write into the run's settings what a run of an earlier version has not noted of its data."""
+    noted = run["data"].get("about", {})
+    run["data"]["about"] = about | noted
+    if about.keys() - noted.keys() and rank() == 0:
+        write_json(out / RUN_FILE, run)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,13 +9,17 @@ from vitedu.train.distributed import world_size
 
 
 def about_run(data: Dataset, config: TrainConfig, train_images: int) -> dict:
-    """Classes, counts and pictures; the number of processes; the recipe. As JSON has it."""
+    """Classes, counts and pictures; the number of processes; the recipe; what a new picture needs. As JSON has it."""
     about = {
         "class_names": data.class_names,
         "images": train_images,
         "fingerprint": data.fingerprint,
         "processes": world_size(),
         "config": asdict(config),
+        "image_shape": data.train.images.shape[1:],
+        "mean": data.mean.tolist(),
+        "std": data.std.tolist(),
+        "ground": data.ground,
     }
     return json.loads(json.dumps(about))
 
