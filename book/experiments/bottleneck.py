@@ -6,9 +6,8 @@ after 1,000 and after 3,000 steps on sequences that it writes by itself.
 The five questions. *Converged?* No: the record has two training lengths, of one run each, and the page speaks of how
 far each gets in these steps. *Tuned alike?* Four rates for each model, all recorded; the page takes the best mean over
 the lengths on validation sequences, for each training length. (The wide state is best at the largest; 0.02, tried with
-one seed, was below.) *One difference?* Width, steps and attention change one
-at a time. *Can it show?* Lengths 1 and 2 are the control, which a fixed state has to pass. *Recognisable?* It is the
-finding of arXiv:1409.0473 with sentences.
+one seed, was below.) *One difference?* Width, steps and attention change one at a time. *Can it show?* Lengths 1 and 2
+are the control, which a fixed state has to pass. *Recognisable?* It is the finding of arXiv:1409.0473 with sentences.
 """
 
 import torch
