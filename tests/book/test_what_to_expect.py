@@ -15,7 +15,8 @@ EXPERIMENTS = Path(__file__).resolve().parents[2] / "book" / "experiments"
 @pytest.fixture
 def script(monkeypatch):
     """What imports a script as its command line would, with --smoke; the modules that scripts share are so anew."""
-    names, threads = [path.stem for path in EXPERIMENTS.glob("*.py")], torch.get_num_threads()
+    names, threads = [path.stem for path in EXPERIMENTS.rglob("*.py")], torch.get_num_threads()
+    monkeypatch.syspath_prepend(EXPERIMENTS / "next")
     monkeypatch.syspath_prepend(EXPERIMENTS)
     for name in names:
         monkeypatch.delitem(sys.modules, name, raising=False)
