@@ -34,7 +34,7 @@ def test_pt2_is_the_model_for_any_batch(trained, tmp_path, kind):
 
 
 @pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)} missing: pip install onnx onnxscript onnxruntime")
-@pytest.mark.parametrize("kind", CLASSIFIERS)
+@pytest.mark.parametrize("kind", [kind for kind in CLASSIFIERS if kind != "swin"])
 def test_onnx_is_the_model_for_any_batch(trained, tmp_path, kind):
     import onnxruntime
 
@@ -46,6 +46,12 @@ def test_onnx_is_the_model_for_any_batch(trained, tmp_path, kind):
         (scores,) = session.run(["scores"], {"images": x.numpy()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(scores), clf.model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_swin_does_not_become_onnx(trained, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: True)
+    assert main([str(trained("--model", "swin")), "--out", str(tmp_path / "a.onnx")]) == 2
+    assert "fails on a Swin's windows; pass --format torch" in capsys.readouterr().err
 
 
 def test_what_is_missing_is_named_with_the_remedy(run, tmp_path, capsys, monkeypatch):
