@@ -5,24 +5,24 @@ something elsewhere in the picture. *Pair*: have two things the same colour? Two
 the cue, or the other thing, is out of reach of the plain network's windows of 19 pixels, and what it averages are
 windows none of which knows the answer. "Deeper" has two more such blocks and sees 51 pixels, more than a picture has.
 
-The five questions. *Converged?* The plain network is trained four times as long, too, on the first seed: does it only
-need time? *Tuned alike?* In the tests each network has its own rate, chosen on validation pictures of the first seed,
-with a worse one on either side; the controls take the rate chosen for the test. *One difference?* The module (of
-"deeper", two blocks); pictures are the same for all. *Can it show?* Positive control: the cue tints the whole ground,
-the two things lie side by side; the plain network has to succeed as well. Negative control: a cue in a third colour
-says nothing, and nobody can be right more than half of the time. *Recognisable?* In networks as deep as those of
-practice all units of the last map see most of the picture; the deeper network stands for them.
+The five questions. *Converged?* The plain and the deeper network are trained four times as long, too, on the first
+seed: do they only need time? *Tuned alike?* Each network in each task has its own rate, chosen on validation pictures
+of the first seed, with a worse one on either side; the long runs and the negative control take rates chosen so. *One
+difference?* The module (of "deeper", two blocks); pictures are the same for all. *Can it show?* Positive control: the
+cue tints the whole ground, the two things lie side by side; there the plain network has to succeed. Negative control:
+the cue is of a third colour and says nothing; nobody can be right more than half of the time. *Recognisable?* In
+networks as deep as those of practice all units of the last map see most of the picture; the deeper one stands for them.
 """
 
 from collections.abc import Callable
 from functools import partial
 
-from _pairs import SIDE, draw_cued, draw_pairs, pair_set
 from _rates import sparsely, tuned, val_by_rate
-from _record import Run, or_smoke, per_cent, spread, start
+from _record import Run, or_smoke, spread, start
 from torch import nn
 
 from vitedu.cost import count_parameters
+from vitedu.data.pairs import SIDE, draw_cued, draw_pairs, load_pairs
 from vitedu.models.botnet import botnet
 from vitedu.models.channel_attention import SqueezeExcite
 from vitedu.models.cnn import CNNConfig, ResNet
@@ -36,14 +36,13 @@ MODELS: dict[str, Callable[[CNNConfig], nn.Module]] = {
     "deeper": ResNet,
     "plain": ResNet,
 }
-TESTS = {"cue": partial(draw_cued, cue="patch"), "pair": partial(draw_pairs, far=True)}
-CONTROLS = {
-    ("cue", "cue everywhere"): partial(draw_cued, cue="ground"),
-    ("pair", "side by side"): partial(draw_pairs, far=False),
-    ("cue", "cue says nothing"): partial(draw_cued, cue="none"),
+DRAW = {
+    ("cue", "far"): partial(draw_cued, cue="patch"),
+    ("pair", "far"): partial(draw_pairs, far=True),
+    ("cue", "everywhere"): partial(draw_cued, cue="ground"),  # positive control
+    ("pair", "side by side"): partial(draw_pairs, far=False),  # positive control
+    ("cue", "says nothing"): partial(draw_cued, cue="none"),  # negative control
 }
-CONTROLLED = ("BoTNet", "SE", "plain")
-DRAW = {(task, "far"): draw for task, draw in TESTS.items()} | CONTROLS
 RATES = (0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04)
 COUNTS = or_smoke((6_000, 500, 2_000), (12, 12, 12))  # pictures to train on, to choose the rate by, and to report
 EPOCHS, LONGER, BATCH_SIZE = or_smoke(6, 1), or_smoke(4, 2), 64
@@ -62,7 +61,7 @@ def build(name: str, task: str) -> nn.Module:
 def train(run: Run, arm: Arm, rate: float, seed: int) -> dict:
     """One run: validation accuracy on the way and at the end, and test accuracy."""
     task, variant, name, epochs = arm
-    data = pair_set(f"{task}, {variant}", DRAW[task, variant], COUNTS, seed)
+    data = load_pairs(f"{task}, {variant}", DRAW[task, variant], COUNTS, seed)
     config = TrainConfig(epochs=epochs, batch_size=BATCH_SIZE, lr=rate, channels_last=True, augment=Augment(flip=True))
     model, history = run.train(lambda: build(name, task), data, config, seed, measure=sparsely(epochs, MARKS))
     curve = [epoch["accuracy"] for epoch in history if "accuracy" in epoch]
@@ -82,36 +81,39 @@ def summarise(arm: Arm, runs: dict[float, list[dict]], rate: float) -> dict:
         "steps": steps,
         "parameters": count_parameters(build(name, task)),
         "rate": rate,
-        "accuracy": spread([run["test"] for run in at_rate]),
-        "train_loss": spread([run["train_loss"] for run in at_rate]),
+        "accuracy": over_seeds([run["test"] for run in at_rate]),
+        "train_loss": over_seeds([run["train_loss"] for run in at_rate]),
         "curve_steps": [steps * (mark + 1) // MARKS for mark in range(MARKS)],
-        "val_curve": [spread(list(values)) for values in zip(*(run["curve"] for run in at_rate), strict=True)],
+        "val_curve": [over_seeds(list(values)) for values in zip(*(run["curve"] for run in at_rate), strict=True)],
         "val_accuracy_by_rate": val_by_rate(runs),
     }
 
 
+def over_seeds(values: list[float]) -> dict:
+    """Mean and spread; the long runs have one seed, and so no spread."""
+    return spread(values) if len(values) > 1 else {"mean": values[0], "values": values}
+
+
 def main() -> None:
     run = start(__doc__)
-    arms = [(task, "far", name, EPOCHS) for task in TESTS for name in MODELS]
-    runs, rates = tuned(run, lambda arm, rate, seed: train(run, arm, rate, seed), arms, RATES)
-    rate_of = {(task, name): rate for (task, _, name, _), rate in rates.items()}
-    longer = [(task, "far", "plain", LONGER * EPOCHS) for task in TESTS]
-    controls = [(*control, name, EPOCHS) for control in CONTROLS for name in CONTROLLED]
-    cases = [(arm, run.seeds[0]) for arm in longer] + [(arm, seed) for arm in controls for seed in run.seeds]
-    for (arm, _), found in zip(cases, run.each(lambda case: at_rate_of_test(run, rate_of, *case), cases), strict=True):
+    tests = [(task, "far", name, EPOCHS) for task in CLASSES for name in MODELS]
+    controls = [("cue", "everywhere", "plain", EPOCHS), ("pair", "side by side", "plain", EPOCHS)]
+    runs, rates = tuned(run, lambda arm, rate, seed: train(run, arm, rate, seed), [*tests, *controls], RATES)
+    # at rates that have been chosen already: long runs, and the negative control
+    rate_of = {(arm[0], arm[2]): rate for arm, rate in rates.items()}  # of the plain network that of its control
+    longer = [(task, "far", name, LONGER * EPOCHS) for task in CLASSES for name in ("deeper", "plain")]
+    silent = [("cue", "says nothing", name, EPOCHS) for name in MODELS if name != "deeper"]
+    cases = [(arm, run.seeds[0]) for arm in longer] + [(arm, seed) for arm in silent for seed in run.seeds]
+    found = run.each(lambda case: train(run, case[0], rate_of[case[0][0], case[0][2]], case[1]), cases)
+    for (arm, _), one in zip(cases, found, strict=True):
         rates[arm] = rate_of[arm[0], arm[2]]
-        runs.setdefault(arm, {}).setdefault(rates[arm], []).append(found)
+        runs.setdefault(arm, {}).setdefault(rates[arm], []).append(one)
     rows = [summarise(arm, of_arm, rates[arm]) for arm, of_arm in runs.items()]
     for row in rows:
-        print(*(row[key] for key in ("task", "variant", "model", "steps")), per_cent(row["accuracy"]))
+        accuracy = f"{100 * row['accuracy']['mean']:.1f} % ({len(row['accuracy']['values'])} seeds)"
+        print(*(row[key] for key in ("task", "variant", "model", "steps")), accuracy)
     sources = [f"pictures of two things (drawn anew for each of the seeds {run.seeds}), {COUNTS} to train, val, test"]
     run.record("test accuracy where two places of a picture have to be related", sources, rows)
-
-
-def at_rate_of_test(run: Run, rate_of: dict[tuple[str, str], float], arm: Arm, seed: int) -> dict:
-    """A run at the rate that was chosen for the same network in the test of that task."""
-    task, _, name, _ = arm
-    return train(run, arm, rate_of[task, name], seed)
 
 
 if __name__ == "__main__":

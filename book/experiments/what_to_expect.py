@@ -5,7 +5,7 @@
 
 A minute is a minute of one thread of a CPU. Ten minutes are ten times the images that the minute saw; where they are
 trained makes no difference to that, so a GPU may do it. `long` is a hundred epochs, but for patches of 2, the dearest,
-which are a step of their own, `fine`. `pace` is how fast a device trains each model when it has nothing else to do, or one thread of a CPU.
+which are a step of their own, `fine`. `pace` is how fast a GPU, or one thread of a CPU, trains each model by itself.
 Each step puts its rows into book/results/what_to_expect.json as it ends, beside those of the others.
 
 The five questions. *Converged?* Not asked: accuracy against time and images is what the table is about. *Tuned alike?*

@@ -1,6 +1,7 @@
 """What a reader does on a page: predicts, looks words up, searches, keeps a place, reads on a phone and on paper."""
 
 import gzip
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.book.browsing import OPEN_FOLDS, PHONE, new_context
@@ -316,8 +318,10 @@ def test_first_screen_says_where_to_begin_and_shows_a_result(browser, served, si
         expect(page.locator("[data-vitedu] img")).to_be_in_viewport(ratio=0.3 if size is not PHONE else 0)
         assert not page.locator(".logo__title").is_visible(), "the title stands once"
         assert page.locator(".bd-links").get_by_text("Vision Transformers from the ground up").count() == 0
-        squares = "[...document.querySelectorAll('ol.path li')]"
-        assert page.evaluate(f"{squares}.filter(part => part.scrollWidth > part.clientWidth + 1).length") == 0
+        out = """part => { const inner = part.getBoundingClientRect(),
+            outer = part.closest('li').getBoundingClientRect();
+            return inner.right > outer.right || inner.bottom > outer.bottom }"""
+        assert not page.evaluate(f"[...document.querySelectorAll('ol.path li > *')].some({out})"), "words are cut"
         assert page.locator("ol.path a").count() >= 11
 
 
@@ -327,10 +331,10 @@ def test_first_screen_says_where_to_begin_and_shows_a_result(browser, served, si
 def test_phone_shows_where_a_box_goes_on_and_names_stay_whole(browser, served):
     with opened(browser, f"{served}/book/notation.html") as page:
         page.set_viewport_size(PHONE)
-        box = page.locator(".more-to-the-right").first
+        box = page.locator(".more-to-the-right").first.element_handle()
         assert "linear-gradient" in box.evaluate("part => getComputedStyle(part).maskImage")
         box.evaluate("part => { part.scrollLeft = part.scrollWidth }")
-        page.wait_for_function("part => !part.classList.contains('more-to-the-right')", arg=box.element_handle())
+        page.wait_for_function("part => !part.classList.contains('more-to-the-right')", arg=box)
         broken = """[...document.querySelectorAll('td code')].filter(part => part.getClientRects().length > 1).length"""
         assert page.evaluate(broken) == 0
 
@@ -351,6 +355,22 @@ def test_captions_have_the_weight_of_text_and_begin_where_it_begins(untouched):
     assert caption.evaluate("part => getComputedStyle(part).fontWeight") == "400"
     text = untouched.locator("article section > p").first.bounding_box()
     assert abs(untouched.locator("figcaption").first.bounding_box()["x"] - text["x"]) < 2
+
+
+def test_drawing_has_the_ground_of_the_page_whatever_the_system_prefers(browser, served):
+    with opened(browser, f"{served}/chapters/02_attention.html") as page:
+        drawing = page.locator("figure img[src$='.svg']").first
+        drawing.scroll_into_view_if_needed()
+        page.wait_for_function("drawing => drawing.complete && drawing.naturalWidth", arg=drawing.element_handle())
+
+        def ground() -> int:
+            with Image.open(io.BytesIO(drawing.screenshot())) as picture:
+                return sum(picture.convert("RGB").getpixel((12, 60)))
+
+        light = ground()
+        page.locator(".bd-header-article .theme-switch-button").click()
+        assert light > 700
+        assert ground() < 200
 
 
 def test_formula_has_the_size_of_the_text_beside_it(browser, served):

@@ -134,7 +134,9 @@ def test_formula_between_spaces_is_left_alone():
 
 
 def test_quotation_that_is_worth_keeping_becomes_a_box_and_no_other():
-    kept = nodes.block_quote("", nodes.paragraph("", "", nodes.strong("", "Worth keeping."), nodes.Text(" Scores.")))
+    kept = nodes.block_quote(
+        "", nodes.paragraph("", "", nodes.Text(""), nodes.strong("", "Worth keeping."), nodes.Text(" Scores."))
+    )
     other = nodes.block_quote("", text("Somebody said so."))
     page = document(kept, other)
     boxes.make_boxes(page)

@@ -7,7 +7,7 @@
 
   /* Other words for the same thing. What is searched is left; what the book calls it is right. */
   const SYNONYMS = [
-    ["hidden dimension", "width"], ["hidden size", "width"], ["embedding dimension", "width"], ["embedding size", "width"],
+    ["patch size", "patch side"], ["hidden dimension", "width"], ["hidden size", "width"], ["embedding dimension", "width"], ["embedding size", "width"],
     ["model dimension", "width"], ["d_model", "width"], ["cls token", "class token"], ["cls", "class token"],
     ["classification token", "class token"], ["positional encoding", "positions"], ["position encoding", "position embedding"],
     ["positional embedding", "position embedding"], ["feed forward", "mlp"], ["feedforward", "mlp"], ["ffn", "mlp"],

@@ -68,6 +68,8 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
     ],
   };
 
+  vitedu.needs = Object.values(PIECES).map(([scripts]) => ["parts.js", ...scripts]);
+
   /* A classic script, so that pages opened from disk may load it; each once. */
   vitedu.script = (file) =>
     (fetched[file] ||= new Promise((done, fail) => {
@@ -108,13 +110,15 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
   /* A picture in the <div> stays until the reader asks for the piece. */
   function offer(root) {
     const button = document.createElement("button");
-    Object.assign(button, { type: "button", className: "vp-offer", textContent: "Try it: make this picture live" });
+    Object.assign(button, { type: "button", className: "vp-offer", textContent: "Try it: run the model here" });
     button.addEventListener("click", async () => {
       button.disabled = true;
       await mount(root);
       root.querySelector("[tabindex='0']").focus();
     });
-    root.append(button);
+    const caption = root.querySelector("figcaption");
+    if (caption) caption.before(button);
+    else root.append(button);
   }
 
   function start() {

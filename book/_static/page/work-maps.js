@@ -32,7 +32,8 @@
     return all[0].map((_, i) => all.reduce((sum, one) => sum + one[i], 0) / heads);
   }
 
-  function makeMaps() {
+  /* With `short`, of the last layer alone, and rollout. */
+  function makeMaps(short) {
     const body = el("div", { class: "vp-maps", role: "group", "aria-label": "Where each head looks" });
     const title = el("p", { class: "vp-title" }),
       node = el("div", {}, title, body);
@@ -41,7 +42,9 @@
       made = "";
     function make({ result }) {
       const heads = [...Array(result.heads).keys(), "mean"],
-        key = `${result.depth ?? result.maps.length},${heads}`;
+        depth = result.depth ?? result.maps.length,
+        layers = [...Array(depth).keys()].slice(short ? -1 : 0),
+        key = `${layers},${heads}`;
       if (key === made) return;
       made = key;
       cells = [];
@@ -64,15 +67,17 @@
       body.replaceChildren(
         el("span"),
         ...heads.map((h) => el("span", { class: "vp-head", text: h === "mean" ? "mean" : `head ${h + 1}` })),
-        ...Array.from({ length: result.depth ?? result.maps.length }, (_, l) => [
-          el("span", { class: "vp-layer", text: `layer ${l + 1}` }),
-          ...heads.map((h) =>
-            cell(
-              `${l},${h}`,
-              `layer ${l + 1}, ${h === "mean" ? "mean of the heads" : `head ${h + 1}`}, on the picture`,
+        ...layers
+          .map((l) => [
+            el("span", { class: "vp-layer", text: `layer ${l + 1}` }),
+            ...heads.map((h) =>
+              cell(
+                `${l},${h}`,
+                `layer ${l + 1}, ${h === "mean" ? "mean of the heads" : `head ${h + 1}`}, on the picture`,
+              ),
             ),
-          ),
-        ]).flat(),
+          ])
+          .flat(),
         el("span", { class: "vp-layer", text: "rollout" }),
         cell("rollout", "rollout, on the picture"),
         el("span", {

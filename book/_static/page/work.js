@@ -1,5 +1,5 @@
 /* A Vision Transformer at work: place or draw an object, see what the model says of it and where each head looks.
-   data-model: shapes-vit (default), shapes-outline, or shapes-vit:untrained. data-short: without the maps. */
+   data-model: shapes-vit (default), shapes-outline, or shapes-vit:untrained. data-short: with the maps of the last layer alone. */
 "use strict";
 (function () {
   const { el, choice, percent, maps, drawing } = vitedu,
@@ -27,7 +27,7 @@
     const short = "short" in options,
       view = makePicture(state),
       answer = makeAnswer(),
-      attention = makeMaps(state);
+      attention = makeMaps(short);
     const says = el("p", { class: "vp-says", "aria-live": "polite" });
     const recompute = vitedu.onceAFrame(compute);
 
@@ -72,7 +72,7 @@
         choice("trained on", KINDS, state.model, (model) => change({ model })),
         answer.node,
         says,
-        short ? null : attention.node,
+        attention.node,
       ),
     );
     vitedu.atFirstTouch(box, recompute);

@@ -27,8 +27,8 @@ def kernel() -> Sheet:
     s.parts.append('<rect class="heavy" x="520" y="106" width="32" height="32"/>')
     s.parts.append('<rect class="heavy dashed" x="552" y="106" width="32" height="32"/>')
     s.text(568, 96, "output, 3 × 3", 14, kind="soft")
-    s.text(510, 250, "side of the output = (5 + 2 · 1 − 3) / 2 + 1 = 3", 15)
-    s.text(510, 274, "the same nine weights at every place", 14, kind="soft")
+    s.text(500, 250, "side of the output = (5 + 2 · 1 − 3) / 2 + 1 = 3", 15)
+    s.text(500, 274, "the same nine weights at every place", 14, kind="soft")
     return s
 
 
@@ -138,7 +138,7 @@ def norms() -> Sheet:
     )  # fmt: skip
     for x, name, chosen, says in (
         (60, "LayerNorm", lambda image, r, c: image == 1 and r == 1, "one token: its D numbers, nothing else"),
-        (410, "BatchNorm", lambda image, r, c: c == 2, "one number of the width: all tokens, all images"),
+        (410, "BatchNorm", lambda image, r, c: c == 2, "one number of D: all tokens, all images"),
     ):
         s.text(x + 120, 30, name, 17, weight=600)
         for image in range(3):

@@ -18,17 +18,15 @@ OPENING = "Worth keeping."
 def make_boxes(doctree: nodes.document) -> None:
     for quotation in list(doctree.findall(nodes.block_quote)):
         first = quotation[0] if len(quotation) else None
-        if (
-            not isinstance(first, nodes.paragraph)
-            or not isinstance(first[0], nodes.strong)
-            or first[0].astext() != OPENING
-        ):
+        if not isinstance(first, nodes.paragraph):
             continue
-        first.remove(first[0])
-        if first and isinstance(first[0], nodes.Text):
-            first.replace(first[0], nodes.Text(first[0].astext().lstrip()))
+        words = [child for child in first.children if child.astext()]  # MyST begins with an empty text
+        if len(words) < 2 or not isinstance(words[0], nodes.strong) or words[0].astext() != OPENING:
+            continue
+        rest = [nodes.Text(words[1].astext().lstrip()) if isinstance(words[1], nodes.Text) else words[1], *words[2:]]
+        body = [nodes.paragraph("", "", *rest), *quotation.children[1:]]
         title = nodes.title("", OPENING.rstrip("."))
-        quotation.replace_self(nodes.admonition("", title, *quotation.children, classes=["worth-keeping"]))
+        quotation.replace_self(nodes.admonition("", title, *body, classes=["worth-keeping"]))
 
 
 def setup(app: Sphinx) -> dict:

@@ -78,10 +78,8 @@ def engine(browser, pages_folder) -> Iterator[Page]:
     page = context.new_page()
     page.goto((pages_folder / "empty.html").as_uri())
     load = "async files => { for (const file of files) await vitedu.script(file); }"
-    first = ["parts.js", "tensors.js", "vit.js", "hybrid.js", "drawing.js", "maps.js", "cost.js", "chart.js"]
-    made = [name for name, _ in made_scripts()]
-    rest = [path.name for path in STATIC.glob("*.js") if path.name not in {*first, "vitedu.js"}]
-    page.evaluate(load, [*first, *made, *sorted(rest)])
+    needed = [file for files in page.evaluate("vitedu.needs") for file in files]
+    page.evaluate(load, [*needed, *(name for name, _ in made_scripts())])
     yield page
     context.close()
 

@@ -1,6 +1,6 @@
-"""Pictures of two small things that have to be seen together, near each other or out of reach of a small window.
+"""Two things that have to be seen together, near each other or out of reach of a small window: cues and pairs.
 
-Things are 8 pixels wide and drawn with the outlines of `shapes`, on a noisy grey ground of 40×40 pixels.
+Things are about 8 pixels wide and drawn with the outlines of `shapes`, on a noisy grey ground of 40×40 pixels.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ SIDE, RADIUS = 40, 3.2  # of the picture, and of the circle with a thing's area,
 KINDS = ("triangle", "cross", "ring")
 COLOURS = torch.tensor([[0.95, 0.25, 0.2], [0.3, 0.4, 1.0], [0.25, 0.8, 0.3]])  # red, blue, green
 FAR = 24  # pixels between two centres, in rows or in columns: no window of 19 pixels holds more than a sliver of both
-APART = 9  # between things that must not touch
+APART, BESIDE = 9, 8  # between things that must not touch, and between two that do
 CUES = ("ground", "patch", "none")
 
 
@@ -24,24 +24,30 @@ def draw_cued(count: int, seed: int, cue: str) -> Split:
     """Two things of different kind, one red and one blue; the label is the kind of the one in the cue's colour.
 
     The cue is the tint of the whole ground ("ground"), a patch far from both things ("patch"), or ("none") that patch
-    in green, which says nothing.
+    in green, which says nothing; the same things in the same places each time. Images (N, 3, 40, 40), labels (N,).
+    ValueError for another `cue`.
     """
+    if cue not in CUES:
+        raise ValueError(f"cue {cue!r} is not one of {', '.join(CUES)}")
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.rand(count, 3, generator=generator).argsort(1)  # (N, 3)
-    red_first = torch.randint(2, (count,), generator=generator)
+    meant = torch.randint(2, (count,), generator=generator)  # the colour of the thing to name, 0 red, 1 blue
     centres = _places(count, 3, generator, _cue_is_far)  # (N, 3, 2): the patch, the thing meant, the other one
-    shown = torch.full_like(red_first, 2) if cue == "none" else red_first
+    shown = torch.full_like(meant, 2) if cue == "none" else meant
     pictures = _ground(COLOURS[shown] if cue == "ground" else torch.full((count, 3), 0.5), generator)
     if cue != "ground":
         rows, columns = _seen_from(centres[:, 0])
         pictures = _paint(pictures, ((rows.abs() < 2.5) & (columns.abs() < 2.5)).float(), COLOURS[shown])
-    for thing, colour in enumerate((red_first, 1 - red_first)):
+    for thing, colour in enumerate((meant, 1 - meant)):
         pictures = _paint(pictures, _cover(kinds[:, thing], centres[:, 1 + thing]), COLOURS[colour])
     return Split(_bytes(pictures), kinds[:, 0])
 
 
 def draw_pairs(count: int, seed: int, far: bool) -> Split:
-    """Two things of different kind, far apart or side by side; the label is 1 where they are of the same colour."""
+    """Two things of different kind, far apart or side by side; the label is 1 where they have the same colour.
+
+    Images (N, 3, 40, 40), labels 0, 1, 0, 1, …
+    """
     generator = torch.Generator().manual_seed(seed)
     kinds, colours = (torch.rand(count, 3, generator=generator).argsort(1) for _ in range(2))
     labels = torch.arange(count) % 2
@@ -53,8 +59,11 @@ def draw_pairs(count: int, seed: int, far: bool) -> Split:
     return Split(_bytes(pictures), labels)
 
 
-def pair_set(name: str, draw: Callable[[int, int], Split], counts: tuple[int, int, int], seed: int) -> Dataset:
-    """Training, validation and test pictures; no two splits, and no two seeds, share a draw."""
+def load_pairs(name: str, draw: Callable[[int, int], Split], counts: tuple[int, int, int], seed: int) -> Dataset:
+    """Training, validation and test pictures, `counts` of each, from draws of their own: `draw(count, seed)`.
+
+    Each of 3·seed, 3·seed + 1 and 3·seed + 2 is the seed of one split, so that no two data sets share a picture.
+    """
     splits = [draw(count, 3 * seed + index) for index, count in enumerate(counts)]
     classes = KINDS if splits[0].labels.max() > 1 else ("different", "same")
     return Dataset(name, f"drawn with seed {seed}", classes, *splits, flip=False, drawn=True)
@@ -84,7 +93,7 @@ def _far(centres: Tensor) -> Tensor:
 
 
 def _beside(centres: Tensor) -> Tensor:
-    return _apart(centres, 0, 1) == APART
+    return _apart(centres, 0, 1) == BESIDE
 
 
 def _seen_from(centre: Tensor) -> tuple[Tensor, Tensor]:
