@@ -14,7 +14,7 @@ import vitedu
 ROOT = Path(__file__).resolve().parents[1]
 SPINE = ("initialise", "attention", "patch", "position", "block", "vit")
 SHARED = ("capture", "cost", "device", "files", "plot", "recorded")
-COMMANDS = ("predict",)
+COMMANDS = ("predict", "share", "export")
 # What each file at the top of `vitedu/`, and each room, may import of the others. It may import no more.
 MAY_IMPORT: dict[str, set[str]] = {
     "initialise": set(),  # it also has the checks of settings, which the others share

@@ -14,8 +14,8 @@ What is where, roughly in the order in which one imports the other:
     cost         parameters, multiply-adds, memory, the bill of a run
     train/       fit, evaluate, TrainConfig, recipe, a loss with a teacher, and `python -m vitedu.train`
     pretrained/  weights of the book's models, and of others
-    use/         what to do with a trained model: classify pictures
-    predict      the command for it, `python -m vitedu.predict`
+    use/         what to do with a trained model: classify pictures, write a page in which it runs, export it
+    predict share export    the commands for it, `python -m vitedu.predict` and so on
     exercises/   check and progress, and what they know of each exercise
 """
 

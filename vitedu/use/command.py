@@ -12,7 +12,7 @@ def carried_out(work: Callable[[argparse.Namespace], int | None], args: argparse
     """Do the work and return its exit status, 0 if it gives none; 2, after one line, if it cannot be done."""
     try:
         return work(args) or 0
-    except (ValueError, TypeError, CheckpointError, DatasetUnavailable) as error:
+    except (ValueError, TypeError, OverflowError, CheckpointError, DatasetUnavailable) as error:
         return stop(str(error), 2)
     except OUTSIDE as error:
         return stop(outside_problem(error, argparse.Namespace(out=args.source)), 2)

@@ -35,18 +35,19 @@
   /* Similarities from -1 (orange) over 0 (white) to 1 (purple). */
   const similarities = (canvas, values, grid) => paint(canvas, values, grid, (s) => signed((s + 1) / 2));
 
-  /* Pixels (C, H, W) as they are; under `map`, (gh, gw), in pale grey. */
+  /* Pixels (C, H, W) as they are; under `map`, (gh, gw), in pale grey. `side` is one number, or [H, W]. */
   function picture(context, pixels, side, map = null, grid = null) {
-    const channels = pixels.length / side / side,
-      image = context.createImageData(side, side),
-      area = side * side;
+    const [height, width] = [side].flat().concat(side),
+      area = height * width,
+      channels = pixels.length / area,
+      image = context.createImageData(width, height);
     const top = map ? Math.max(1e-12, ...map) : 1;
     for (let i = 0; i < area; i++) {
       const of = (c) => 255 * pixels[(c % channels) * area + i];
       let colour = [of(0), of(1), of(2)];
       if (map) {
-        const row = Math.floor((Math.floor(i / side) / side) * grid[0]),
-          column = Math.floor(((i % side) / side) * grid[1]);
+        const row = Math.floor((Math.floor(i / width) / height) * grid[0]),
+          column = Math.floor(((i % width) / width) * grid[1]);
         const grey = 0.3 * 255 + (0.7 * (colour[0] + colour[1] + colour[2])) / 3;
         colour = inferno(map[row * grid[1] + column] / top).map((c) => 0.65 * c + 0.35 * grey);
       }

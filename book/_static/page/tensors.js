@@ -32,7 +32,15 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
   vitedu.bytesOf = bytesOf;
   vitedu.base64Of = (name) => shipped[name].base64;
 
-  /* safetensors: 8 bytes that say how long the header is, the header (JSON), then the numbers. Here in half precision. */
+  /* How long a number is, and how it is read. */
+  const READ = {
+    F16: [2, (view, at) => half(view.getUint16(at, true))],
+    F32: [4, (view, at) => view.getFloat32(at, true)],
+    I8: [1, (view, at) => view.getInt8(at)],
+  };
+
+  /* safetensors: 8 bytes that say how long the header is, the header (JSON), then the numbers. Here in half precision,
+     or as bytes: then KEY:scale, in single precision, says by how much to multiply each row. */
   function readTensors(bytes) {
     const view = new DataView(bytes.buffer),
       length = Number(view.getBigUint64(0, true)),
@@ -46,10 +54,17 @@ var vitedu = (globalThis.vitedu = globalThis.vitedu || {});
         data_offsets: [begin, end],
       },
     ] of Object.entries(header)) {
-      if (dtype !== "F16") continue; // batch norm's count of batches
-      const data = new Float32Array((end - begin) / 2);
-      for (let i = 0; i < data.length; i++) data[i] = half(view.getUint16(8 + length + begin + 2 * i, true));
+      if (!(dtype in READ)) continue; // batch norm's count of batches
+      const [size, number] = READ[dtype],
+        data = new Float32Array((end - begin) / size);
+      for (let i = 0; i < data.length; i++) data[i] = number(view, 8 + length + begin + size * i);
       tensors[key] = { shape, data };
+    }
+    for (const key of Object.keys(tensors).filter((name) => name.endsWith(":scale"))) {
+      const { data } = tensors[key.slice(0, -6)],
+        rows = tensors[key].data;
+      for (let i = 0; i < data.length; i++) data[i] *= rows[Math.floor((i * rows.length) / data.length)];
+      delete tensors[key];
     }
     return tensors;
   }

@@ -13,8 +13,14 @@
     tint: [0.5, 0.6, 0.8],
   };
 
-  /* Weights over the patches (64) for what was chosen: "layer,head", "layer,mean" or "rollout". */
-  function chosen(shown, { maps: layers, rollout, heads, tokens, prefix, rest }, query) {
+  /* Weights over the patches for what was chosen: "layer,head", "layer,mean" or "rollout". Asked for the class token of
+     a model that has none: the mean over what the patches do. */
+  function chosen(shown, result, query) {
+    const { maps: layers, rollout, heads, tokens, prefix, rest } = result;
+    if (query === CLS && !prefix) {
+      const each = Array.from({ length: tokens }, (_, patch) => chosen(shown, result, patch));
+      return each[0].map((_, i) => each.reduce((sum, one) => sum + one[i], 0) / tokens);
+    }
     const [layer, head] = shown.split(","),
       row = query + prefix;
     if (rest) return rest(shown);
@@ -82,12 +88,12 @@
     }
     function draw(state) {
       make(state);
-      title.textContent =
-        state.query === CLS
-          ? "Where the class token looks"
-          : `Where the patch in row ${Math.floor(state.query / GRID) + 1}, column ${(state.query % GRID) + 1} looks`;
+      const grid = state.result.grid || [GRID, GRID],
+        [row, column] = [Math.floor(state.query / grid[1]) + 1, (state.query % grid[1]) + 1],
+        whole = state.result.prefix ? "Where the class token looks" : "Where the patches look, in the mean over them";
+      title.textContent = state.query === CLS ? whole : `Where the patch in row ${row}, column ${column} looks`;
       for (const { shown, node, canvas } of cells) {
-        maps.weights(canvas, chosen(shown, state.result, state.query), [GRID, GRID]);
+        maps.weights(canvas, chosen(shown, state.result, state.query), grid);
         node.setAttribute("aria-pressed", shown === state.shown);
       }
     }
