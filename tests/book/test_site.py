@@ -56,6 +56,12 @@ def test_cell_is_tied_to_the_last_prompt_before_it_and_the_paragraph_behind_is_c
     assert "predict-told" not in further["classes"]
 
 
+def test_a_list_is_covered_with_the_paragraph_that_leads_into_it():
+    behind, items, further = text("Two things."), nodes.bullet_list("", nodes.list_item()), text("And so on.")
+    predictions.tie(document(prompt(), cell(1), behind, items, further), IDS)
+    assert ["predict-told" in node["classes"] for node in (behind, items, further)] == [True, True, False]
+
+
 def test_cells_that_answer_one_prompt_share_its_box():
     page = document(prompt(), cell(1, predict={"kind": "number", "answer": 6}), cell(2))
     assert predictions.tie(page, IDS) == {"predictions": 1}

@@ -58,12 +58,16 @@ def checked(predict: Mapping) -> dict:
 
 
 def told_behind(cell: nodes.Element, count: int) -> list[nodes.Element]:
-    """The next `count` paragraphs behind a cell, up to the next heading, cell or prompt: they tell the answer."""
-    siblings = cell.parent.children
-    found = []
+    """The next `count` paragraphs behind a cell, up to the next heading, cell or prompt: they tell the answer.
+
+    A list or a formula belongs to the paragraph that leads into it.
+    """
+    siblings, found, counted = cell.parent.children, [], 0
     for node in siblings[cell.parent.index(cell) + 1 :]:
-        if len(found) == count or not isinstance(node, PROSE) or is_prompt(node):
+        belongs = bool(found) and not isinstance(node, nodes.paragraph)
+        if not isinstance(node, PROSE) or is_prompt(node) or (counted == count and not belongs):
             break
+        counted += not belongs
         found.append(node)
     return found
 
