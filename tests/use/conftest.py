@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.book.conftest import browser  # noqa: F401  (a fixture)
 from vitedu.train.cli import main
 
 TINY = ["--dim", "16", "--depth", "1", "--num-heads", "2", "--patch-size", "4"]

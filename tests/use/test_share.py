@@ -15,16 +15,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from tests.book.browsing import (
     AXE,
-    CHROMIUM,
     DESK,
-    FLAGS,
     GRAVE,
-    MISSING,
-    PATIENCE,
     PHONE,
     STICKING_OUT,
     Look,
@@ -62,17 +58,6 @@ DROP = """text => { const files = new DataTransfer();
     document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: files, bubbles: true, cancelable: true})) }"""
 RUN = """pixels => { const {scores, rollout} = vitedu.model('shared').run(pixels);
     return {scores, rollout: Array.from(rollout)} }"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip(MISSING)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        yield browser
-        browser.close()
 
 
 def written(run: Path, folder: Path, *options: str) -> Path:

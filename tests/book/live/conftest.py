@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Page
 
 from book.tools.site.page import FOLDER, ROOT, STATIC, made_scripts
-from tests.book.browsing import CHROMIUM, FLAGS, MISSING, PATIENCE, new_context
+from tests.book.browsing import new_context
 
 PIECES = ("work", "digit", "patches", "walk", "positions", "lookup", "alpha", "schedule", "ablations")
 STYLES = {
@@ -58,17 +58,6 @@ def pages_folder(tmp_path_factory) -> Path:
     for theme in ("light", "dark"):
         write_page(folder, f"{theme}.html", PIECES, theme)
     return folder
-
-
-@pytest.fixture(scope="module")  # as in test_browser.py: while Playwright runs, no other test may start an event loop
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip(MISSING)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS, timeout=PATIENCE)
-        expect.set_options(timeout=PATIENCE)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
