@@ -17,11 +17,13 @@ BOOK_VENV := $(if $(wildcard $(READY)),$(VENV),.venv-book)
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test offline notebooks results bench gpu colab publish clean
+.PHONY: help book serve pdf epub test offline notebooks results bench gpu colab publish clean
 
 help:
 	@echo "make book                build the site; prints the path of the page to open"
 	@echo "make serve [PORT=8000]   build it and serve it on 127.0.0.1"
+	@echo "make pdf                 the book on paper, in _build/print; needs LaTeX, and says what to install"
+	@echo "make epub                the book for a reading device, in _build/print; make book then offers both"
 	@echo "make test                check the code, run all tests, re-run every chapter"
 	@echo "make offline             run the chapters that can use a downloadable set without any data and network"
 	@echo "make notebooks [CHAPTER=05]  run the chapters in place and store what they print"
@@ -55,6 +57,11 @@ book: $(BOOK_VENV)/.ready
 
 serve: book
 	@$(BOOK_VENV)/bin/python -m http.server --directory $(SITE) --bind 127.0.0.1 $(PORT)
+
+# The same sources with settings of their own (book/tools/print). What was read for one serves the other.
+pdf epub: $(BOOK_VENV)/.ready
+	@echo "Making the $@ (warnings are errors)"
+	@$(BOOK_VENV)/bin/python -m book.tools.print $@
 
 test: $(READY)
 	@command -v git >/dev/null 2>&1 || { echo "git is missing; install it: apt install git" >&2; exit 1; }

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
@@ -30,3 +31,9 @@ def served(browser, site) -> Iterator[str]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         yield re.search(r"http://[\d.:]+", server.stdout.readline())[0]
         server.terminate()
+
+
+@pytest.fixture(scope="session")
+def printed(tmp_path_factory) -> Path:
+    """One folder for both printed formats, so that the pages are read once."""
+    return tmp_path_factory.mktemp("print")

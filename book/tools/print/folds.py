@@ -92,7 +92,7 @@ def solution(fold: Fold, exercise: nodes.section, docname: str, taken: set[str])
     taken.add(anchor)
     there = nodes.reference("", called, internal=True, refid=anchor)
     line = nodes.paragraph("", "", nodes.Text("→ "), there, page_of(anchor, docname), classes=["to-solution"])
-    fold.replace_self(line)
+    fold.parent.replace(fold, line)
     back = nodes.reference("", "the exercise" if number.count(".") else "the question", internal=True)
     back["refid"] = exercise["ids"][0]
     title = nodes.title("", f"{called} · {name}" if name else called)
@@ -113,7 +113,8 @@ def gather(doctree: nodes.document, docname: str) -> None:
             fold["classes"].append("hint" if fold["label"].startswith("Hint") else "aside")
     if moved:
         title = "Answers" if docname.startswith("book/") else "Solutions"
-        doctree[0] += nodes.section("", nodes.title("", title), *moved, ids=[title.lower() + "-all"], names=[])
+        top = next(doctree.findall(nodes.section))
+        top += nodes.section("", nodes.title("", title), *moved, ids=[title.lower() + "-all"], names=[])
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

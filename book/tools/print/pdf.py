@@ -9,12 +9,20 @@ from functools import cache
 from pathlib import Path
 
 PROGRAMS = {"xelatex": "texlive-xetex", "latexmk": "latexmk", "rsvg-convert": "librsvg2-bin"}
-STYLES = {"tcolorbox.sty": "texlive-latex-extra", "titlesec.sty": "texlive-latex-extra", "varwidth.sty": "texlive-latex-extra"}
+STYLES = {
+    "tcolorbox.sty": "texlive-latex-extra",
+    "titlesec.sty": "texlive-latex-extra",
+    "varwidth.sty": "texlive-latex-extra",
+}
 FONTS = {
     "texgyrepagella-regular.otf": "texlive-fonts-recommended",
     "texgyreheros-regular.otf": "texlive-fonts-recommended",
 }
-FAMILIES = {"TeX Gyre Pagella Math": "fonts-texgyre-math", "DejaVu Sans Mono": "fonts-dejavu", "NanumMyeongjo": "fonts-nanum"}
+FAMILIES = {
+    "TeX Gyre Pagella Math": "fonts-texgyre-math",
+    "DejaVu Sans Mono": "fonts-dejavu",
+    "NanumMyeongjo": "fonts-nanum",
+}
 PACKAGES = (
     "texlive-xetex texlive-latex-extra texlive-fonts-recommended latexmk librsvg2-bin "
     "fonts-texgyre-math fonts-dejavu fonts-nanum"

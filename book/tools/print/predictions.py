@@ -14,7 +14,7 @@ LISTS = nodes.bullet_list | nodes.enumerated_list
 def asked(predict: dict) -> list[nodes.Node]:
     """What the reader fills in; on a reading device, where nobody can, the choices alone."""
     if predict["kind"] == "choice":
-        words = "   ".join(f"○ {choice}" for choice in predict["choices"])
+        words = "\xa0\xa0 ".join(f"○\xa0{choice}" for choice in predict["choices"])
         return [nodes.paragraph("", words, classes=["choices"])]
     unit = predict.get("unit", "") if predict["kind"] == "number" else ""
     width = "30mm" if predict["kind"] == "number" else r"\linewidth"

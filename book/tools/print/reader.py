@@ -15,8 +15,10 @@ from sphinx.application import Sphinx
 from sphinx.builders.epub3 import Epub3Builder
 
 from book.tools.print.cover import draw_cover
-from book.tools.print.settings import HERE, parts
+from book.tools.print.drawings import light
+from book.tools.print.settings import parts
 
+HERE = Path(__file__).parent
 STYLE = "book.css"
 COVER = "cover.png"
 ITEM = re.compile(r'<item id="(?P<id>[^"]+)" href="(?P<href>[^"]+)" media-type="(?P<type>[^"]+)" />')
@@ -44,31 +46,40 @@ class BookEpub(Epub3Builder):
     def copy_static_files(self) -> None:
         static = Path(self.outdir) / "_static"
         static.mkdir(parents=True, exist_ok=True)
-        code = self.highlighter.get_stylesheet()
-        (static / STYLE).write_text((HERE / "epub.css").read_text(encoding="utf-8") + code, encoding="utf-8")
+        (static / STYLE).write_text((HERE / "epub.css").read_text(encoding="utf-8"), encoding="utf-8")
         draw_cover(static / COVER)
+
+    def copy_image_files(self) -> None:
+        super().copy_image_files()
+        for drawing in (Path(self.outdir) / self.imagedir).glob("*.svg"):
+            drawing.write_text(light(drawing.read_text(encoding="utf-8")), encoding="utf-8")
 
     def get_toc(self) -> None:
         super().get_toc()
         for node in self.refnodes:
             node["refuri"] = posixpath.normpath(node["refuri"])
 
-    def check_refnodes(self, nodes: list[dict]) -> None:
-        super().check_refnodes([node for node in nodes if "part" not in node])
-
     def toc_metadata(self, level: int, navpoints: list) -> dict:
         return {**super().toc_metadata(level, navpoints), "uid": html.escape(self.config.epub_identifier)}
 
     def build_content(self) -> None:
-        """The spine has each page once; the contents, which are written next, lead to the parts as well."""
         for file in (Path(self.outdir) / "_static").glob("*.css"):
             if file.name != STYLE:
                 file.unlink()
+        (Path(self.outdir) / self.coverpage_name).unlink(
+            missing_ok=True
+        )  # of an earlier build; it would be there twice
         super().build_content()
-        self.refnodes = list(with_parts(self.refnodes, self.out_suffix))
         content = Path(self.outdir) / "content.opf"
         text = ITEM.sub(self.item, content.read_text(encoding="utf-8"))
         content.write_text(text.replace("  </metadata>", f"{ACCESS}  </metadata>", 1), encoding="utf-8")
+
+    def build_navigation_doc(self) -> None:
+        """The contents of today's devices have the parts; those of older ones, toc.ncx, may name no page twice."""
+        pages = self.refnodes
+        self.refnodes = list(with_parts(pages, self.out_suffix))
+        super().build_navigation_doc()
+        self.refnodes = pages
 
     def item(self, found: re.Match) -> str:
         """An item of the manifest with its properties."""
@@ -90,7 +101,7 @@ def with_parts(entries: list[dict], suffix: str) -> Iterator[dict]:
     for entry in entries:
         if name := names.get(entry["refuri"]):
             within = True
-            yield {"level": 1, "refuri": entry["refuri"], "text": name, "part": True}
+            yield {"level": 1, "refuri": entry["refuri"], "text": name}
         yield {**entry, "level": entry["level"] + within}
 
 

@@ -12,19 +12,17 @@ from jupyter_book.config import get_final_config
 from book.tools.site.address import site_address
 
 ROOT = Path(__file__).resolve().parents[3]
-HERE = Path(__file__).parent
 OUTPUT = ROOT / "_build" / "print"
 PDF, EPUB = "vision-transformers.pdf", "vision-transformers.epub"
 
 # Extensions of the site that a page on paper needs as well; `place` draws the path.
 SHARED = ("tables", "captions", "cells", "colab", "glossary_links", "citations", "formulas", "boxes", "markup", "place")
-OWN = ("folds", "code", "pieces", "predictions", "figures", "hangul", "whole", "mathml", "reader")
+OWN = ("folds", "code", "pieces", "predictions", "figures", "drawings", "hangul", "whole", "mathml", "reader")
 EXTENSIONS = [
     "myst_nb",
     "sphinx_external_toc",
     "sphinx_design",
     "sphinxcontrib.bibtex",
-    "sphinxcontrib.rsvgconverter",
     *(f"book.tools.site.{name}" for name in SHARED),
     *(f"book.tools.print.{name}" for name in OWN),
 ]
@@ -36,10 +34,6 @@ KEPT = {
 }  # fmt: skip
 # Folders that Sphinx would walk through to find out that they hold no page.
 UNREAD = (".*", "build", "runs", "tests", "vitedu", "book/experiments", "book/results", "book/tools", "book/_static")
-
-
-def tex(name: str) -> str:
-    return (HERE / "tex" / name).read_text(encoding="utf-8")
 
 
 def parts() -> dict[str, str]:
@@ -73,6 +67,7 @@ def printed() -> dict:
         # PDF
         "latex_engine": "xelatex",
         "latex_documents": [("book/intro", "book.tex", title, site["author"], "manual")],
+        "latex_additional_files": [f"book/tools/print/tex/{name}.tex" for name in ("fonts", "look", "title")],
         "latex_show_urls": "no",
         "latex_use_xindy": False,
         "latex_domain_indices": False,
@@ -82,10 +77,12 @@ def printed() -> dict:
             "extraclassoptions": "oneside,openany",
             "fncychap": "",
             "figure_align": "H",
-            "fontpkg": tex("fonts.tex"),
-            "preamble": tex("look.tex"),
-            "maketitle": tex("title.tex").replace("ADDRESS", address).replace("REPOSITORY", repository),
+            "fontpkg": r"\input{fonts.tex}",
+            "preamble": f"\\newcommand{{\\bookaddress}}{{{address}}}\n\\newcommand{{\\repository}}{{{repository}}}\n"
+            r"\input{look.tex}",
+            "maketitle": r"\input{title.tex}",
             "sphinxsetup": "hmargin=25mm,vmargin={25mm,25mm},verbatimforcewraps=true,verbatimwithframe=false",
+            "tableofcontents": r"{\hypersetup{linkcolor=bookink}\sphinxtableofcontents}",
             "printindex": "",
         },
         # ePub
@@ -102,7 +99,7 @@ def printed() -> dict:
         "epub_theme": "epub",
         "epub_show_urls": "no",
         "epub_use_index": False,
-        "epub_tocdepth": 2,
+        "epub_tocdepth": 3,
         "epub_tocdup": False,
         "epub_tocscope": "includehidden",
         "epub_cover": ("_static/cover.png", "epub-cover.html"),

@@ -40,6 +40,13 @@ def finish_entries(tree: nodes.Element) -> None:
         entry.replace_self(nodes.container("", target, *body, classes=["bibliography-entry"]))
 
 
+def show_sections(app: Sphinx, doctree: nodes.document) -> None:
+    """In the contents of a reading device; those on paper go as deep as tex/look.tex says."""
+    del app
+    for contents in doctree.findall(addnodes.toctree):
+        contents["titlesonly"], contents["maxdepth"] = False, 2
+
+
 def bind(app: Sphinx, tree: nodes.document, page: str) -> None:
     if app.builder.format != "latex":
         return
@@ -52,5 +59,6 @@ def bind(app: Sphinx, tree: nodes.document, page: str) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-read", show_sections)
     app.connect("doctree-resolved", bind)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
