@@ -13,7 +13,7 @@ from bs4 import BeautifulSoup
 from book.tools.print.mathml import mathml
 from book.tools.print.settings import EPUB
 from book.tools.site.chapters import ROOT
-from tests.book.printing import CHAPTERS, CHECK_MISSING, EPUBCHECK, EXERCISES, do_without, folds, make
+from tests.book.printing import CHECK_MISSING, EPUBCHECK, EXERCISES, do_without, folds, make
 
 MATH = "{http://www.w3.org/1998/Math/MathML}"
 LARGEST = 12_000_000  # bytes
@@ -105,7 +105,7 @@ def test_every_formula_of_a_chapter_is_mathml(files, chapters):
         assert not page.find_all(class_="math"), name
         for formula in formulas:
             said = "".join(part.text for part in formula.find_all(["mi", "mo", "mn", "mtext"]))
-            assert "\\" not in said and "&" not in said, formula["alttext"]
+            assert not re.search(r"[\\&]", said), formula["alttext"]
 
 
 def cells(latex: str) -> list[int]:

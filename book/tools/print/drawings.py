@@ -26,7 +26,7 @@ def light(svg: str) -> str:
 
 
 class DrawingConverter(ImageConverter):
-    conversion_rules = [("image/svg+xml", "application/pdf")]
+    conversion_rules = (("image/svg+xml", "application/pdf"),)
 
     def is_available(self) -> bool:
         return True  # book/tools/print/pdf.py has looked, and says what to install

@@ -1,4 +1,4 @@
-"""From LaTeX to a PDF, held to what a reader would notice: no error, no missing character, no link that leads nowhere."""
+"""From LaTeX to a PDF, held to what a reader would notice: no error, no missing character, no dead reference."""
 
 import os
 import re
@@ -8,21 +8,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-PROGRAMS = {"xelatex": "texlive-xetex", "latexmk": "latexmk", "rsvg-convert": "librsvg2-bin"}
-STYLES = {
-    "tcolorbox.sty": "texlive-latex-extra",
-    "titlesec.sty": "texlive-latex-extra",
-    "varwidth.sty": "texlive-latex-extra",
-}
-FONTS = {
-    "texgyrepagella-regular.otf": "texlive-fonts-recommended",
-    "texgyreheros-regular.otf": "texlive-fonts-recommended",
-}
-FAMILIES = {
-    "TeX Gyre Pagella Math": "fonts-texgyre-math",
-    "DejaVu Sans Mono": "fonts-dejavu",
-    "NanumMyeongjo": "fonts-nanum",
-}
+PROGRAMS = ("xelatex", "latexmk", "rsvg-convert")
+FILES = ("tcolorbox.sty", "titlesec.sty", "texgyrepagella-regular.otf", "texgyreheros-regular.otf")  # of LaTeX
+FAMILIES = ("TeX Gyre Pagella Math", "DejaVu Sans Mono", "NanumMyeongjo")  # fonts of the system
 PACKAGES = (
     "texlive-xetex texlive-latex-extra texlive-fonts-recommended latexmk librsvg2-bin "
     "fonts-texgyre-math fonts-dejavu fonts-nanum"
@@ -40,7 +28,7 @@ def missing() -> Iterator[str]:
     absent = [program for program in PROGRAMS if shutil.which(program) is None]
     yield from absent
     if not absent:
-        yield from (file for file in {**STYLES, **FONTS} if not answers("kpsewhich", file))
+        yield from (file for file in FILES if not answers("kpsewhich", file))
         yield from (family for family in FAMILIES if not answers("fc-list", family))
 
 
@@ -53,8 +41,7 @@ def remedy() -> str:
 
 def typeset(folder: Path, log: Path) -> Path:
     """Run xelatex as often as the references need. RuntimeError with what the log complains of."""
-    environment = os.environ | {"LATEXMKOPTS": "", "max_print_line": "1000", "SOURCE_DATE_EPOCH": "0"}
-    environment.pop("SOURCE_DATE_EPOCH")
+    environment = os.environ | {"LATEXOPTS": "", "max_print_line": "1000"}  # for Sphinx's latexmkrc, for TeX
     command = ["latexmk", "-xelatex", "-silent", "-interaction=nonstopmode", "-halt-on-error", "book.tex"]
     with log.open("w", encoding="utf-8") as out:
         done = subprocess.run(command, cwd=folder, env=environment, stdout=out, stderr=out, check=False)

@@ -1,4 +1,4 @@
-"""Sphinx extension: the ePub builder, which is Sphinx's own with what it misses for a book whose first page lies in a folder.
+"""Sphinx extension: the ePub builder: Sphinx's own, with what it lacks for a book whose first page lies in a folder.
 
 Sphinx names the pages of the contents relative to that folder, so that the spine points to nothing; it adds scripts
 and styles that no page here uses; and it does not say which pages hold MathML, what the cover is, and how the book is
@@ -95,7 +95,7 @@ class BookEpub(Epub3Builder):
 
 
 def with_parts(entries: list[dict], suffix: str) -> Iterator[dict]:
-    """The contents, one level deeper, under the names of the parts; what stands before the first part stays as it is."""
+    """The contents, one level deeper, under the names of the parts; what stands before the first is left alone."""
     names = {f"{file}{suffix}": name for file, name in parts().items()}
     within = False
     for entry in entries:

@@ -27,8 +27,8 @@ EXTENSIONS = [
     *(f"book.tools.print.{name}" for name in OWN),
 ]
 KEPT = {
-    "myst_enable_extensions", "myst_heading_anchors", "myst_heading_slug_func", "bibtex_bibfiles", "author", "copyright",
-    "bibtex_reference_style", "bibtex_default_style", "include_patterns", "language", "numfig",
+    "myst_enable_extensions", "myst_heading_anchors", "myst_heading_slug_func", "bibtex_bibfiles", "author",
+    "copyright", "bibtex_reference_style", "bibtex_default_style", "include_patterns", "language", "numfig",
     "nb_execution_mode", "nb_execution_show_tb", "nb_output_stderr", "nb_merge_streams", "external_toc_path",
     "external_toc_exclude_missing",
 }  # fmt: skip
