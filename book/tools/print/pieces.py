@@ -48,7 +48,8 @@ def draw_path(app: Sphinx, doctree: nodes.document) -> None:
             path = the_path()
             rows = [path[start : start + COLUMNS] for start in range(0, len(path), COLUMNS)]
             lines = "\\\\[1.5mm]\n".join("\\hfill\n".join(map(square, row)) for row in rows)
-            text = f"\\begin{{center}}\\setlength{{\\parskip}}{{0pt}}\n{lines}\n\\end{{center}}\n"
+            text = f"\\begin{{minipage}}{{\\linewidth}}\n{lines}\n\\end{{minipage}}"
+            text = f"\\par\\medskip\\noindent{text}\\par\\medskip\n"
             raw.parent.insert(raw.parent.index(raw) + 1, nodes.raw("", text, format="latex"))
 
 

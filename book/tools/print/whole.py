@@ -4,9 +4,13 @@ The parts of _toc.yml get a page each, and what the first page of the site says 
 glossary and the bibliography are made here, because Sphinx resolves a whole book in one go and the site page by page.
 """
 
+import zlib
+from pathlib import Path
+
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.builders.latex.nodes import thebibliography
 
 from book.tools.print.settings import parts
 from book.tools.site import citations, glossary_links
@@ -30,14 +34,21 @@ def make_welcome(tree: nodes.document) -> None:
     root.insert(1, nodes.section("", nodes.title("", WELCOME), *own, ids=["about"], docname=tree["docname"]))
 
 
+def bring_home(tree: nodes.document) -> None:
+    """Sphinx gathers the entries of the bibliography behind the whole book; they belong on their page."""
+    pages = {file["docname"]: file for file in tree.findall(addnodes.start_of_file)}
+    for gathered in list(tree.findall(thebibliography)):
+        gathered.parent.remove(gathered)
+        next(pages[citations.PAGE].findall(nodes.section)).extend(gathered.children)
+
+
 def finish_entries(tree: nodes.Element) -> None:
     """A label as long as the authors' names does not fit into the margin of a list: it opens the entry."""
     for entry in list(tree.findall(nodes.citation)):
         label, body = entry[0], entry.children[1:]
         body[0].insert(0, nodes.Text("  "))
         body[0].insert(0, nodes.strong("", label.astext()))
-        target = nodes.target("", "", ids=entry["ids"], docname=citations.PAGE)
-        entry.replace_self(nodes.container("", target, *body, classes=["bibliography-entry"]))
+        entry.parent.replace(entry, nodes.container("", *body, classes=["bibliography-entry"]))
 
 
 def show_sections(app: Sphinx, doctree: nodes.document) -> None:
@@ -50,6 +61,7 @@ def show_sections(app: Sphinx, doctree: nodes.document) -> None:
 def bind(app: Sphinx, tree: nodes.document, page: str) -> None:
     if app.builder.format != "latex":
         return
+    bring_home(tree)
     for file in list(tree.findall(addnodes.start_of_file)):
         glossary_links.add_links(app, file, file["docname"])
         citations.link_back(app, file, file["docname"])
@@ -61,4 +73,6 @@ def bind(app: Sphinx, tree: nodes.document, page: str) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("doctree-read", show_sections)
     app.connect("doctree-resolved", bind)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    # A change of one of these files makes Sphinx read all pages anew.
+    revision = zlib.crc32(b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))))
+    return {"version": "1", "env_version": revision, "parallel_read_safe": True, "parallel_write_safe": True}
