@@ -55,9 +55,8 @@ def test_epubcheck_finds_nothing(epub):
 
 
 def test_every_page_stands_in_the_spine_in_the_order_of_the_contents(files):
-    content = BeautifulSoup(files["content.opf"], "html.parser")
-    places = {item["id"]: item["href"] for item in content.find_all("item")}
-    spine = [places[item["idref"]] for item in content.find_all("itemref") if item.get("linear") != "no"]
+    places = dict(re.findall(r'<item id="([^"]+)" href="([^"]+)"', files["content.opf"]))
+    spine = [places[page] for page in re.findall(r'<itemref idref="([^"]+)" />', files["content.opf"])]
     assert spine == ["epub-cover.xhtml", *(f"{page}.xhtml" for page in LISTED)]
 
 
@@ -83,7 +82,7 @@ def test_every_exercise_leads_to_its_solution_and_back(chapters):
         for link in page.select("p.to-solution a, p.to-exercise a"):
             assert page.find(id=link["href"].removeprefix("#")), link
             there.append(link)
-        titles += [title.text for title in page.select("section.solution > h3")]
+        titles += [title.text.replace("’", "'") for title in page.select("section.solution > h3")]
     answers = sum(map(folds, ("Solution", "Model answer", "A model answer")))
     assert len(titles) == answers
     assert len(there) == 2 * answers
