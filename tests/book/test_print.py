@@ -1,6 +1,7 @@
 """What print changes on a page: folds, drawings, predictions, and what it takes over from the site's settings."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -13,7 +14,7 @@ from book.tools.print.hangul import OTHER
 from book.tools.print.predictions import asked
 from book.tools.print.settings import EPUB, PDF, parts, printed
 from book.tools.site.chapters import ROOT
-from book.tools.site.downloads import FILES
+from book.tools.site.downloads import FILES, PAGE, copy, offer
 
 
 def raw(html: str) -> nodes.raw:
@@ -92,3 +93,18 @@ def test_cover_is_the_same_each_time(tmp_path):
     for name in ("a.png", "b.png"):
         draw_cover(tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+
+
+@pytest.mark.parametrize("names", [[], [EPUB], [PDF, EPUB]])
+def test_site_offers_what_lies_beside_it(tmp_path, names):
+    app = SimpleNamespace(outdir=tmp_path / "html", builder=SimpleNamespace(name="html"))
+    app.outdir.mkdir()
+    (tmp_path / "print").mkdir()
+    for name in names:
+        (tmp_path / "print" / name).write_bytes(b"x")
+    ways = nodes.container("", classes=["ways"])
+    offer(app, nodes.document(None, None, "", ways), PAGE)
+    copy(app, None)
+    links = [link["refuri"] for link in ways.findall(nodes.reference)]
+    assert links == [f"../downloads/{name}" for name in names]
+    assert all((app.outdir / "book" / link).resolve().is_file() for link in links)
