@@ -272,5 +272,5 @@ def test_a_window_has_the_share_asked_for_and_the_size_asked_for():
 
 @pytest.mark.parametrize(("least", "most"), [(-0.1, 0.5), (0.5, 0.5), (0.5, 1.1)])
 def test_shares_that_are_none_are_refused(least, most):
-    with pytest.raises(ValueError, match="least|most"):
+    with pytest.raises(ValueError, match=r"least|most"):
         random_window(torch.zeros(1, 1, 8, 8), least, most, 8)

@@ -1,6 +1,7 @@
 """The training loop: it learns, it is reproducible, and a resumed run equals one that was never interrupted."""
 
 import copy
+import itertools
 import math
 import subprocess
 import sys
@@ -368,7 +369,7 @@ def test_after_each_step_a_function_sees_the_stepped_model_and_how_far_training_
 
     model, _ = train(small_config, bright_or_dark, after_step=after)
     assert seen == pytest.approx([step / 12 for step in range(1, 13)])  # 4 epochs of ⌈48 / 20⌉ = 3 steps
-    assert not any(torch.equal(a, b) for a, b in zip(moved, moved[1:], strict=False))
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(moved))
     assert torch.equal(moved[-1], weights(model))
     plain, _ = train(small_config, bright_or_dark)
     assert torch.equal(weights(plain), weights(model))  # looking changes nothing
