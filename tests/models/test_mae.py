@@ -438,16 +438,15 @@ def test_the_reference_is_that_of_transformers():
         else:
             for old, new in table.items():
                 key = key.replace(old, new) if key.startswith(old) else key
-            key = key.replace("blocks.", "vit.encoder.layer.") if key.startswith("blocks") else key
+            key = key.replace("blocks.", "vit.layers.") if key.startswith("blocks") else key
             key = key.replace("norm.", "vit.layernorm.") if key.startswith("norm.") else key
         for old, new in {
-            "attn.proj": "attention.output.dense", "norm1": "layernorm_before", "norm2": "layernorm_after",
-            "mlp.fc1": "intermediate.dense", "mlp.fc2": "output.dense",
+            "attn.proj": "attention.o_proj", "norm1": "layernorm_before", "norm2": "layernorm_after",
         }.items():  # fmt: skip
             key = key.replace(old, new)
         if "attn.qkv" in key:
-            for part, rows in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                renamed[key.replace("attn.qkv", f"attention.attention.{part}")] = rows
+            for part, rows in zip("qkv", value.chunk(3), strict=True):
+                renamed[key.replace("attn.qkv", f"attention.{part}_proj")] = rows
         else:
             renamed[key] = value
     theirs.load_state_dict(renamed)

@@ -9,6 +9,7 @@ from functools import partial
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from timm.models import VisionTransformer as TimmViT
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
@@ -378,15 +379,17 @@ def loud_hf(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("registers", [False, True])
 @torch.no_grad()
-def test_dinov2_is_that_of_transformers(registers):
+def test_dinov2_is_that_of_transformers(registers, tmp_path):
     transformers = pytest.importorskip("transformers")
     kind = "Dinov2WithRegisters" if registers else "Dinov2"
     sizes = {"image_size": 8, "patch_size": 4, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3}
     config = getattr(transformers, f"{kind}Config")(**sizes)
     theirs, images = loud_hf(getattr(transformers, f"{kind}Model")(config)), random_images(2, 3, 8, 8)
-    ours = load_dinov2(theirs, num_heads=3)
-    torch.testing.assert_close(ours.represent(images), theirs(images).pooler_output, atol=1e-5, rtol=0)
-    keys = {key for key in theirs.state_dict() if "mask_token" not in key}
+    theirs.save_pretrained(tmp_path)  # under the names that published files have
+    for source in (theirs, tmp_path / "model.safetensors"):
+        ours = load_dinov2(source, num_heads=3)
+        torch.testing.assert_close(ours.represent(images), theirs(images).pooler_output, atol=1e-5, rtol=0)
+    keys = {key for key in load_file(tmp_path / "model.safetensors") if "mask_token" not in key}
     mine = {published_name(key, HF_DINOV2) for key, w in ours.state_dict().items() if w.numel()} - {
         "head.weight",
         "head.bias",

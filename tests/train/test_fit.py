@@ -376,7 +376,9 @@ def test_after_each_step_a_function_sees_the_stepped_model_and_how_far_training_
     seen.clear()
     half = replace(RECIPE, epochs=2)
     train(small_config, bright_or_dark, half, out=tmp_path)
-    fit(ViT(small_config), bright_or_dark, RECIPE, out=tmp_path, resume=True, device=CPU, shown=False, after_step=after)
+    resumed = {"out": tmp_path, "resume": True, "device": CPU, "shown": False, "after_step": after}
+    with pytest.warns(UserWarning, match="another recipe: epochs 2 -> 4"):
+        fit(ViT(small_config), bright_or_dark, RECIPE, **resumed)
     assert seen == pytest.approx([step / 12 for step in range(7, 13)])  # a resumed run goes on counting
 
 

@@ -19,14 +19,20 @@ from vitedu.patch import Size
 from vitedu.position import interpolate_positions
 from vitedu.pretrained.carry import Names, carry, published_name
 from vitedu.pretrained.source import Source, find_weights
-from vitedu.pretrained.tower_names import HF_CLIP, HF_DINOV2, META, OPENAI, PLAIN, TIMM
+from vitedu.pretrained.tower_names import HF_CLIP, HF_DINOV2, HF_DINOV2_MODEL, META, OPENAI, PLAIN, TIMM
 from vitedu.pretrained.tower_sizes import activation_of, count_blocks, read_sizes
 from vitedu.vit import ViT
 
 CLS = r"^cls_token"
 # Which names weights have, by one that they are known by, the surest first.
 KINDS = {
-    "load_dinov2": {HF_DINOV2[CLS]: HF_DINOV2, "register_tokens": META, "reg_token": TIMM, "pos_embed": TIMM},
+    "load_dinov2": {
+        "encoder.layer.0.attention.q_proj.weight": HF_DINOV2_MODEL,
+        HF_DINOV2[CLS]: HF_DINOV2,
+        "register_tokens": META,
+        "reg_token": TIMM,
+        "pos_embed": TIMM,
+    },
     "load_clip": {HF_CLIP[CLS]: HF_CLIP, OPENAI[CLS]: OPENAI, "norm_pre.weight": TIMM},
     "load_mae": {"decoder_embed.weight": PLAIN},
 }

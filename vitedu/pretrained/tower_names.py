@@ -41,16 +41,19 @@ HF_CLIP = {
     r"\.norm": ".layer_norm",
     r"\.attention": ".self_attn",
 }
-HF_DINOV2 = {
+HF_DINOV2_MODEL = {  # as transformers 5 has them in memory
     r"^positions\.table": "embeddings.position_embeddings",
     r"^registers": "embeddings.register_tokens",
     r"^cls_token": "embeddings.cls_token",
     r"^patch_embed\.proj": "embeddings.patch_embeddings.projection",
     r"^encoder\.norm": "layernorm",
     r"^encoder\.blocks": "encoder.layer",
+    r"\.attention\.out_proj": ".attention.o_proj",
+    r"\.scale([12])": r".layer_scale\1.lambda1",
+}
+HF_DINOV2 = HF_DINOV2_MODEL | {  # as transformers 4 did, and files do
     r"\.attention\.q_proj": ".attention.attention.query",
     r"\.attention\.k_proj": ".attention.attention.key",
     r"\.attention\.v_proj": ".attention.attention.value",
     r"\.attention\.out_proj": ".attention.output.dense",
-    r"\.scale([12])": r".layer_scale\1.lambda1",
 }
