@@ -151,12 +151,11 @@ def cross_view_loss(scores: Tensor, answers: Tensor, temperature: float = 0.1) -
     Returns:
         A scalar, in nats: the mean over V·(V + S) - V pairs and B images. ValueError if there is no pair.
     """
-    (V, B, _), views = answers.shape, len(scores)
-    if views < 2:
-        raise ValueError(f"{views} view of each image, expected at least 2; a view is not compared with itself")
+    if len(scores) < 2:
+        raise ValueError(f"{len(scores)} view of each image, expected at least 2; a view is not compared with itself")
     logs = (scores.float() / temperature).log_softmax(dim=2)  # (V + S, B, K)
-    pairs = -torch.einsum("tbk,vbk->tv", answers, logs) / B  #  (V, V + S)
-    return (pairs.sum() - pairs.diagonal().sum()) / (V * views - V)
+    pairs = [(t, v) for t in range(len(answers)) for v in range(len(scores)) if t != v]
+    return torch.stack([-(answers[t] * logs[v]).sum(dim=1).mean() for t, v in pairs]).mean()
 
 
 def entropies(answers: Tensor) -> tuple[float, float]:

@@ -22,6 +22,7 @@ from vitedu.train.fit import Measure
 from vitedu.train.loop import seeded
 from vitedu.train.loss import Loss
 
+Share = tuple[float, float]
 LARGE, SMALL = (0.4, 1.0), (0.05, 0.4)  # shares of the picture that a view of DINO shows: the paper's
 
 
@@ -35,7 +36,12 @@ def masked_patches() -> Loss:
     return loss
 
 
-def self_distillation(num_small: int = 4, small: Size | None = None, flip: bool = False) -> Loss:
+def self_distillation(
+    num_small: int = 4,
+    small: Size | None = None,
+    flip: bool = False,
+    shares: tuple[Share, Share] = (LARGE, SMALL),
+) -> Loss:
     """The loss of `vitedu.models.dino.DINO` on two large and some small views of each image.
 
     Beside the views go `fit`'s `after_step=DINO.update`, without which the teacher never moves, and no label.
@@ -44,30 +50,35 @@ def self_distillation(num_small: int = 4, small: Size | None = None, flip: bool 
         num_small: small views, which the student alone sees.
         small: their size in pixels; None for half as many patches of the student down and across.
         flip: whether views are mirrored at random.
+        shares: of the picture, from and to, that a large view and a small one show. Two views of an image have to have
+            something in common, or the teacher says nothing that a student could know: of pictures that are themselves
+            small, show more than the paper's shares.
     """
     count("num_small", num_small, 0)
 
     def loss(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         dino = _plain(model)
-        scores, answers = model(*multi_crop(images, num_small, small or _half(dino), flip))
+        scores, answers = model(*multi_crop(images, num_small, small or _half(dino), flip, shares))
         return cross_view_loss(scores, answers, dino.config.student_temperature)
 
     return loss
 
 
-def multi_crop(images: Tensor, num_small: int, small: Size, flip: bool = False) -> tuple[Tensor, Tensor | None]:
+def multi_crop(
+    images: Tensor, num_small: int, small: Size, flip: bool = False, shares: tuple[Share, Share] = (LARGE, SMALL)
+) -> tuple[Tensor, Tensor | None]:
     """Images (B, C, H, W) -> large views (2, B, C, H, W) and small ones (S, B, C, h, w), None if there are to be none.
 
-    A large view shows 40 to 100 per cent of the picture, a small one 5 to 40.
+    A large view shows 40 to 100 per cent of the picture, a small one 5 to 40, if no other shares are asked for.
     """
 
-    def view(share: tuple[float, float], size: Size) -> Tensor:
+    def view(share: Share, size: Size) -> Tensor:
         window = random_window(images, *share, size)
         return random_flip(window) if flip else window
 
     # differs from the paper: nothing changes the colours of a view, blurs it or turns its tones round
-    large = torch.stack([view(LARGE, tuple(images.shape[-2:])) for _ in range(2)])  # (2, B, C, H, W)
-    return large, torch.stack([view(SMALL, small) for _ in range(num_small)]) if num_small else None
+    large = torch.stack([view(shares[0], tuple(images.shape[-2:])) for _ in range(2)])  # (2, B, C, H, W)
+    return large, torch.stack([view(shares[1], small) for _ in range(num_small)]) if num_small else None
 
 
 def matching_captions(texts: Tensor) -> Loss:
