@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vitedu.inspection import linear_probe, outlier_share, token_norms
+from vitedu.inspection import linear_probe, nearest_neighbours, outlier_share, token_norms
 
 
 def labelled(count, dim=6, K=3, seed=0):
@@ -49,3 +49,19 @@ def test_outliers_are_counted_layer_by_layer():
     norms[2] *= 10  # all long: none stands out
     torch.testing.assert_close(outlier_share(norms), torch.tensor([0, 0.02, 0]))
     torch.testing.assert_close(outlier_share(norms, factor=20), torch.zeros(3))
+
+
+def test_neighbours_vote_by_their_cosines_written_out():
+    train, test = torch.randn(30, 5), torch.randn(12, 5)
+    labels, wanted = torch.arange(30) % 3, torch.arange(12) % 3
+    right = 0
+    for vector, label in zip(test, wanted.tolist(), strict=True):
+        cosines = torch.stack([vector @ other / vector.norm() / other.norm() for other in train])
+        votes = [0.0, 0.0, 0.0]
+        for n in cosines.argsort(descending=True)[:7].tolist():
+            votes[labels[n]] += (cosines[n] / 0.07).exp().item()
+        right += votes.index(max(votes)) == label
+    assert nearest_neighbours(train, labels, test, wanted, k=7) == pytest.approx(right / 12)
+    assert nearest_neighbours(train, labels, 3 * train, labels, k=1) == 1.0
+    with pytest.raises(ValueError, match="k is 31, and there are 30 training vectors"):
+        nearest_neighbours(train, labels, test, wanted, k=31)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from vitedu.data import normalise
-from vitedu.train.augment import Augment, random_crop, random_erase, random_flip, random_zoom
+from vitedu.train.augment import Augment, random_crop, random_erase, random_flip, random_window, random_zoom
 
 SIZES = [(3, 8, 8), (1, 6, 9), (5, 7, 4)]
 
@@ -251,3 +251,26 @@ def test_a_zoom_of_half_precision_pictures_is_that_of_the_same_in_full():
     zoomed = random_zoom(pictures, 0.5)
     torch.manual_seed(3)
     assert torch.equal(zoomed, random_zoom(pictures.float(), 0.5).half())
+
+
+def test_a_window_has_the_share_asked_for_and_the_size_asked_for():
+    pictures = ramps(2_000, 16, 24)
+    top, left, height, width = windows(random_window(pictures, 0.1, 0.4, (16, 24))).T
+    area = height * width
+    assert area.min() > 0.099
+    assert area.max() < 0.401
+    assert area.mean().item() == pytest.approx(0.25, abs=0.01)
+    assert min(top.min(), left.min()) > -1e-4
+    assert max((top + height).max(), (left + width).max()) < 1 + 1e-4
+    torch.manual_seed(0)
+    small = random_window(pictures, 0.1, 0.4, (8, 12))
+    torch.manual_seed(0)
+    same = random_window(pictures, 0.1, 0.4, (16, 24))
+    inner = F.avg_pool2d(same, 2)[:, :, 1:-1, 1:-1]  # between the same edges: means of two by two are the same points
+    torch.testing.assert_close(small[:, :, 1:-1, 1:-1], inner, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("least", "most"), [(-0.1, 0.5), (0.5, 0.5), (0.5, 1.1)])
+def test_shares_that_are_none_are_refused(least, most):
+    with pytest.raises(ValueError, match=r"least|most"):
+        random_window(torch.zeros(1, 1, 8, 8), least, most, 8)

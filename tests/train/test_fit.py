@@ -1,6 +1,7 @@
 """The training loop: it learns, it is reproducible, and a resumed run equals one that was never interrupted."""
 
 import copy
+import itertools
 import math
 import subprocess
 import sys
@@ -355,6 +356,30 @@ def test_the_loss_that_is_left_out_is_cross_entropy_to_the_bit(bright_or_dark, s
     given, same = train(small_config, bright_or_dark, loss=cross_entropy)
     assert torch.equal(weights(usual), weights(given))
     assert [record["train_loss"] for record in history] == [record["train_loss"] for record in same]
+
+
+def test_after_each_step_a_function_sees_the_stepped_model_and_how_far_training_is(
+    bright_or_dark, small_config, tmp_path
+):
+    seen, moved = [], []
+
+    def after(model: ViT, progress: float) -> None:
+        seen.append(progress)
+        moved.append(weights(model))
+
+    model, _ = train(small_config, bright_or_dark, after_step=after)
+    assert seen == pytest.approx([step / 12 for step in range(1, 13)])  # 4 epochs of ⌈48 / 20⌉ = 3 steps
+    assert not any(torch.equal(a, b) for a, b in itertools.pairwise(moved))
+    assert torch.equal(moved[-1], weights(model))
+    plain, _ = train(small_config, bright_or_dark)
+    assert torch.equal(weights(plain), weights(model))  # looking changes nothing
+    seen.clear()
+    half = replace(RECIPE, epochs=2)
+    train(small_config, bright_or_dark, half, out=tmp_path)
+    resumed = {"out": tmp_path, "resume": True, "device": CPU, "shown": False, "after_step": after}
+    with pytest.warns(UserWarning, match="another recipe: epochs 2 -> 4"):
+        fit(ViT(small_config), bright_or_dark, RECIPE, **resumed)
+    assert seen == pytest.approx([step / 12 for step in range(7, 13)])  # a resumed run goes on counting
 
 
 def test_importing_it_leaves_slow_packages_alone():

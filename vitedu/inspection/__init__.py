@@ -5,7 +5,7 @@ from vitedu.inspection.distance import attention_distance, patch_distances, unif
 from vitedu.inspection.filters import embedding_filters, filters_to_pictures, smoothness
 from vitedu.inspection.localise import baselines, bootstrap_interval, coverage, localise, relevance_maps
 from vitedu.inspection.positions import line_score, patch_positions, position_similarity, wave_share
-from vitedu.inspection.probe import linear_probe, outlier_share, token_norms
+from vitedu.inspection.probe import linear_probe, nearest_neighbours, outlier_share, token_norms
 from vitedu.inspection.rollout import discard_lowest, fuse_heads, relevance, rollout
 from vitedu.inspection.viewer import AttentionMaps, explore, overlay
 
@@ -25,6 +25,7 @@ __all__ = [
     "line_score",
     "linear_probe",
     "localise",
+    "nearest_neighbours",
     "outlier_share",
     "overlay",
     "patch_distances",

@@ -31,6 +31,8 @@ OTHER_MODELS = {
     r"^conv_proj\.conv_bn_relu": "its patches come from several convolutions",
     r"^(patch_embed|blocks\.\d+\.(attn|mlp))\.norm\.": "it has a LayerNorm in a place of its own",
 }
+# Whose weights those may be for which there is another loader, by how the reason begins.
+READ_BY = {"it has register": "DINOv2", "it scales each branch": "DINOv2", "it normalises the tokens": "CLIP"}
 
 
 class Wanted(NamedTuple):
@@ -48,7 +50,10 @@ def refuse_other_models(weights: Mapping[str, Tensor], model: str = "this model"
     """ValueError, with the reason, for the weights of a variant."""
     for pattern, why in OTHER_MODELS.items():
         if keys := [key for key in weights if re.search(pattern, key)]:
-            refuse(f"{why} ({keys[0]})", model)
+            readers = [
+                f"; load_{name.lower()} reads {name}'s" for start, name in READ_BY.items() if why.startswith(start)
+            ]
+            refuse(f"{why} ({keys[0]}){''.join(readers)}", model)
     if "pos_embed" in weights and "cls_token" not in weights:
         refuse("it has no class token", model)
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vitedu.initialise import count, probability
+from vitedu.initialise import at_least, count, probability
+from vitedu.patch import Size, pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +69,35 @@ def random_flip(images: Tensor) -> Tensor:
 
 def random_zoom(images: Tensor, most: float) -> Tensor:
     """A random window of each image, 1 - `most` to all of its area, read at the old size between the pixels."""
-    area, ratio, down, right = torch.rand(4, len(images), device=images.device)
-    area, ratio = 1 - most * area, (10 / 9) ** (2 * ratio - 1)
+    area, *draws = torch.rand(4, len(images), device=images.device)
+    return _window(images, 1 - most * area, draws, images.shape[-2:])
+
+
+def random_window(images: Tensor, least: float, most: float, size: Size) -> Tensor:
+    """A random window of each image, `least` to `most` of its area, read at another size between the pixels.
+
+    The sides of a window are in a ratio of 9:10 to 10:9 times that of the image. ValueError for shares that are none.
+
+    >>> random_window(torch.zeros(2, 3, 32, 48), 0.05, 0.4, (16, 24)).shape
+    torch.Size([2, 3, 16, 24])
+    """
+    probability("least", least)
+    probability("most", most, below_one=False)
+    at_least("most", most, least, above=True)
+    area, *draws = torch.rand(4, len(images), device=images.device)
+    return _window(images, least + (most - least) * area, draws, pair(size))
+
+
+def _window(images: Tensor, area: Tensor, draws: list[Tensor], size: tuple[int, int]) -> Tensor:
+    """Windows of these areas (B,), with numbers in [0, 1] for their ratio and their place: -> (B, C, *size)."""
+    ratio, down, right = draws
+    ratio = (10 / 9) ** (2 * ratio - 1)
     height, width = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)  # shares of the sides, (B,)
     pixels = images.to(torch.promote_types(images.dtype, torch.float32))  # half precision would miss the pixels
     theta = pixels.new_zeros(len(images), 2, 3)  # from [-1, 1]² to the window
     theta[:, 0, 0], theta[:, 0, 2] = width, (1 - width) * (2 * right - 1)
     theta[:, 1, 1], theta[:, 1, 2] = height, (1 - height) * (2 * down - 1)
-    grid = F.affine_grid(theta, list(images.shape), align_corners=False)  # (B, H, W, 2)
+    grid = F.affine_grid(theta, [*images.shape[:2], *size], align_corners=False)  # (B, h, w, 2)
     # not beyond the centres of the outermost pixels: padding_mode="border", which Apple's GPUs lack before torch 2.13
     sides = torch.stack([pixels.new_full((), side) for side in images.shape[:1:-1]])  # (2,): columns, rows; no copy
     outermost = 1 - 1 / sides

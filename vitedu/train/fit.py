@@ -17,7 +17,7 @@ from vitedu.train.checkpoint import STATE_FILE, read_state
 from vitedu.train.config import TrainConfig
 from vitedu.train.distributed import all_reduce, local_shard, rank, world_size
 from vitedu.train.identity import about_run, changed_settings
-from vitedu.train.loop import TrainingDiverged, TrainingLoop
+from vitedu.train.loop import AfterStep, TrainingDiverged, TrainingLoop
 from vitedu.train.loss import Loss
 from vitedu.train.progress import Progress
 
@@ -76,6 +76,7 @@ def fit(
     shown: bool = True,
     loss: Loss | None = None,
     measure: Measure = evaluate_shared,
+    after_step: AfterStep | None = None,
 ) -> list[dict]:
     """Train `model` in place and return its history, one record per epoch.
 
@@ -93,6 +94,8 @@ def fit(
         shown: whether to print a line per epoch (the first of several processes does).
         loss: what to make small, see `vitedu.train.loss`; None classifies, with the recipe's label smoothing.
         measure: what to note after each epoch, (model, split, data) -> numbers by name.
+        after_step: called after each step with the model and the share of all steps that are done, for what moves with
+            training but not by its gradient. What it keeps has to be in the model's state, or a resumed run lacks it.
 
     Returns:
         [{"epoch": 1, "train_loss", "loss", "accuracy", "lr", "seconds"}, ...]; losses in nats, accuracy as a share.
@@ -113,7 +116,7 @@ def fit(
     validate = data.val if validate is None else validate
     if not len(validate):
         raise ValueError("0 images to evaluate on; give validate at least one")
-    loop = TrainingLoop(model, data, config, len(train), device, loss)
+    loop = TrainingLoop(model, data, config, len(train), device, loss, after_step)
     about = about_run(data, config, len(train)) if out is not None else {}
     history = loop.restore(out, about) if resume else []
     if resume and (changes := changed_settings(read_state(out).get("about", {}), about)):

@@ -6,7 +6,7 @@ blocks can be computed again in the backward pass.
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,6 +25,9 @@ from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
 from vitedu.train.optim import OPTIMIZERS, Average, learning_rate
 from vitedu.train.progress import Progress
+
+# Called after each step of the optimisers with the model and the share of all steps that are done, above 0 and up to 1.
+AfterStep = Callable[[nn.Module, float], object]
 
 
 class TrainingDiverged(RuntimeError):
@@ -46,8 +49,9 @@ class TrainingLoop:
         num_images: int,
         device: torch.device,
         loss: Loss | None = None,
+        after_step: AfterStep | None = None,
     ):
-        self.model, self.data, self.config, self.device = model, data, config, device
+        self.model, self.data, self.config, self.device, self.after_step = model, data, config, device, after_step
         self.loss = loss or classification(config.label_smoothing)
         if num_images < world_size():
             raise ValueError(f"{num_images} training images for {world_size()} processes; each needs at least one")
@@ -89,10 +93,12 @@ class TrainingLoop:
                 torch.manual_seed(epoch_seed(self.config.seed, number, rank()))
             batches = progress.batches(order.split(self.batch_size), self.steps_per_epoch, number)
             for index, chosen in enumerate(batches):
-                mine = local_shard(chosen)
-                self.set_learning_rate((number - 1) * self.steps_per_epoch + index)
+                mine, done = local_shard(chosen), (number - 1) * self.steps_per_epoch + index
+                self.set_learning_rate(done)
                 losses.append(self.step(train.images[mine], train.labels[mine]))
                 loss += losses[-1] * len(mine)
+                if self.after_step:
+                    self.after_step(self.model, (done + 1) / self.total_steps)
         mean = all_reduce(loss).item() / self.num_images
         if not math.isfinite(mean):  # in all processes alike
             bad = (~torch.stack(losses).isfinite()).nonzero().flatten().tolist()
