@@ -268,21 +268,22 @@ def chunks_joined_by_logsumexp(q, k, v, size):
     return (torch.stack(logs).softmax(dim=0)[..., None] * torch.stack(outputs)).sum(dim=0)
 
 
-def parameters_of_torch(dim, num_heads, bias):
-    layer = torch.nn.MultiheadAttention(dim, num_heads, bias=bias)
-    return sum(parameter.numel() for parameter in layer.parameters())
+def parameters_of_two_layers(dim, num_heads, kv_heads):
+    width = dim // num_heads * kv_heads
+    layers = [torch.nn.Linear(dim, out) for out in (dim, width, width, dim)]
+    return sum(parameter.numel() for layer in layers for parameter in layer.parameters())
 
 
-def shift_by_filling(targets, start):
-    shifted = torch.empty_like(targets)
-    shifted[:, 0], shifted[:, 1:] = start, targets[:, :-1]
-    return shifted
-
-
-def shift_by_rolling(targets, start):
-    shifted = targets.roll(1, dims=1)
-    shifted[:, 0] = start
-    return shifted
+def seen_one_change_at_a_time(score, tokens, symbols):
+    before = score(tokens)
+    table = []
+    for n in range(tokens.shape[1]):
+        row = []
+        for m in range(tokens.shape[1]):
+            other = tokens + torch.eye(tokens.shape[1], dtype=torch.int64)[m]
+            row.append(not torch.allclose(score(other % symbols)[:, n], before[:, n]))
+        table.append(row)
+    return torch.tensor(table)
 
 
 def heads_by_slices(q, k, v, num_heads):
@@ -302,30 +303,24 @@ def heads_of_torch(q, k, v, num_heads):
     return layer(q, k, v)[0]
 
 
-def flops_factored(height, width, patch, dim):
-    N = height * width // patch**2
-    return 4 * N * dim * (6 * dim + N)
+def writing_by_products(count, dim, keep):
+    total = 0
+    for n in range(1, count + 1):
+        rows = 1 if keep else n
+        products = [(rows, dim, dim)] * 4 + [(rows, dim, n), (rows, n, dim), (rows, dim, 4 * dim), (rows, 4 * dim, dim)]
+        total += sum(2 * a * b * c for a, b, c in products)
+    return total
 
 
-def flops_by_products(height, width, patch, dim):
-    N = len(range(0, height, patch)) * len(range(0, width, patch))
-    products = [(N, dim, dim)] * 4 + [(N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
-    return sum(2 * a * b * c for a, b, c in products)
-
-
-def greedy_with_lists(score, batch, start, length):
-    rows = [[start] for _ in range(batch)]
+def beam_from_the_best(score, start, length, width):
+    kept = {(start,): 0.0}
     for _ in range(length):
-        for row, best in zip(rows, score(torch.tensor(rows))[:, -1].argmax(dim=-1).tolist(), strict=True):
-            row.append(best)
-    return torch.tensor(rows)[:, 1:]
-
-
-def greedy_into_a_table(score, batch, start, length):
-    written = torch.full((batch, length + 1), start)
-    for n in range(length):
-        written[:, n + 1] = score(written[:, : n + 1])[:, n].softmax(dim=-1).max(dim=-1).indices
-    return written[:, 1:]
+        longer = {}
+        for text, total in kept.items():
+            for symbol, gain in enumerate(score(torch.tensor([text]))[0, -1].softmax(0).log().tolist()):
+                longer[(*text, symbol)] = total + gain
+        kept = dict(sorted(longer.items(), key=lambda item: -item[1])[:width])
+    return torch.tensor(next(iter(kept))[1:])
 
 
 def mirror_on_a_parabola(count):
@@ -657,11 +652,11 @@ OTHER_ROUTES = {
     "2.4": [scores_by_einsum],
     "2.5": [jacobian_by_rows],
     "2.6": [chunks_joined_by_logsumexp],
-    "3.1": [parameters_of_torch],
-    "3.2": [shift_by_filling, shift_by_rolling],
+    "3.1": [parameters_of_two_layers],
+    "3.2": [seen_one_change_at_a_time],
     "3.3": [heads_by_slices, heads_of_torch],
-    "3.4": [flops_factored, flops_by_products],
-    "3.5": [greedy_with_lists, greedy_into_a_table],
+    "3.4": [writing_by_products],
+    "3.5": [beam_from_the_best],
     "3.6": [mirror_on_a_parabola, mirror_on_half_a_circle],
     "4.1": [field_from_the_end, field_by_gradient],
     "4.2": [dense_by_asking_the_convolution, dense_by_einsum],
