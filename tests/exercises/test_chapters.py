@@ -167,12 +167,18 @@ def loss_by_hand(logits, labels, smoothing):
     return -((1 - smoothing) * true + smoothing * log_p.mean(dim=1)).mean()
 
 
-def step_of_torch(x, h, W, U, b):
-    return torch.rnn_tanh_cell(x, h, W, U, b, torch.zeros_like(b))
+def read_by_torch(x, W, U, b):
+    state = x.new_zeros(len(x), len(U))
+    for item in x.unbind(dim=1):
+        state = torch.rnn_tanh_cell(item, state, W, U, b, torch.zeros_like(b))
+    return state
 
 
-def step_in_one_product(x, h, W, U, b):
-    return torch.tanh(torch.cat([x, h], dim=1) @ torch.cat([W, U], dim=1).T + b)
+def read_in_one_product(x, W, U, b):
+    h = torch.zeros(len(x), len(U), dtype=x.dtype)
+    for t in range(x.shape[1]):
+        h = torch.tanh(torch.cat([x[:, t], h], dim=1) @ torch.cat([W, U], dim=1).T + b)
+    return h
 
 
 def layers_by_recursion(N, k, dilated, seen=1):
@@ -640,7 +646,7 @@ ONE_MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # built outside the 
 
 
 OTHER_ROUTES = {
-    "1.1": [step_of_torch, step_in_one_product],
+    "1.1": [read_by_torch, read_in_one_product],
     "1.2": [layers_by_recursion, layers_by_formula],
     "1.3": [bias_by_logit, bias_without_a_gate],
     "1.4": [torch.gru_cell, gru_with_sliced_gates],
@@ -760,9 +766,9 @@ def test_wrong_parameter_lists(answer, text, line):
 @pytest.mark.parametrize(
     ("exercise_id", "answer", "hint"),
     [
-        ("1.1", lambda x, h, W, U, b: step_of_torch(x, h, W, U, b).squeeze(), "wrong for a batch of one (B = 1) only"),
-        ("1.1", lambda x, h, W, U, b: h.copy_(step_of_torch(x, h, W, U, b)), "changes its input `h` in place"),
-        ("1.1", lambda x, h, W, U, b: torch.rnn_tanh_cell(x, h, W, U, b, b), "b is added twice"),
+        ("1.1", lambda x, W, U, b: read_by_torch(x, W, U, b).squeeze(), "wrong for a batch of one (B = 1) only"),
+        ("1.1", lambda x, W, U, b: read_by_torch(x.flip(1), W, U, b), "the sequence is read from its end"),
+        ("1.1", lambda x, W, U, b: read_by_torch(x[:, 1:], W, U, b), "the first item is never read"),
         ("1.2", lambda N, k, dilated: float(layers_by_formula(N, k, dilated)), "the float 4.0, expected the int 4"),
         ("1.3", lambda steps: torch.tensor(bias_by_logit(steps)), "`math` instead of `torch`"),
         ("1.3", lambda steps: math.log(0.5) / steps, "this is log f"),
