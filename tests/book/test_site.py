@@ -246,4 +246,4 @@ def test_pruning_keeps_what_is_named_and_nothing_else_of_mathjax(tmp_path: Path)
 def test_amounts_count_the_exercises_of_each_chapter():
     environment = type("Environment", (), {"metadata": {}})
     found = place.amounts(type("App", (), {"env": environment}))
-    assert found["chapters/05_patch_partitioning"] == [0, 5]
+    assert found["chapters/05_patch_partitioning"] == [0, 6]

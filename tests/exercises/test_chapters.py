@@ -149,6 +149,29 @@ def patches_with_loops(images, patch, stride):
     return torch.stack(tokens, 1)
 
 
+def notices_by_the_equation(cut):
+    B, C, H, W, P = 2, 3, 8, 12, 4
+    images = torch.arange(B * C * H * W).view(B, C, H, W)
+    tokens = cut(images, P)
+    if tokens.shape != (B, H * W // P**2, C * P * P):
+        return False
+    for b, k, y, x in itertools.product(range(B), range(C), range(H), range(W)):
+        n, place = y // P * (W // P) + x // P, (k * P + y % P) * P + x % P
+        if tokens[b, n, place] != images[b, k, y, x]:
+            return False
+    return True
+
+
+def notices_with_random_numbers(cut):
+    for shape, P in (((2, 3, 6, 9), 3), ((3, 2, 4, 2), 2)):
+        images = torch.rand(shape)
+        tokens = cut(images, P)
+        right = patches_with_loops(images, P, P)
+        if tokens.shape != right.shape or (tokens - right).abs().max() > 1e-6:
+            return False
+    return True
+
+
 def count_in_one_line(height, width, patch):
     if height % patch or width % patch:
         raise ValueError("does not divide")
@@ -235,11 +258,11 @@ def fused_attention(x, W_q, W_k, W_v):
     return F.scaled_dot_product_attention(x @ W_q, x @ W_k, x @ W_v)
 
 
-def mask_row_by_row(lengths, count):
-    mask = torch.zeros(len(lengths), count, count, dtype=torch.bool)
-    for b, length in enumerate(lengths.tolist()):
-        for n in range(count):
-            mask[b, n, : min(n + 1, length)] = True
+def mask_token_by_token(texts):
+    mask = torch.zeros(*texts.shape, texts.shape[1], dtype=torch.bool)
+    for b, row in enumerate(texts.tolist()):
+        for n, text in enumerate(row):
+            mask[b, n, : n + 1] = torch.tensor([text >= 0 and other == text for other in row[: n + 1]])
     return mask
 
 
@@ -260,9 +283,22 @@ def scores_by_einsum(q, k, W, U, w):
     return torch.einsum("bnsh,h->bns", pairs.tanh(), w)
 
 
-def jacobian_by_rows(weights):
-    identity = torch.eye(weights.shape[-1], dtype=weights.dtype)
-    return weights[..., None] * (identity - weights[..., None, :])
+def shares_by_regression(weights):
+    variance = torch.einsum("...n,...n->...", weights, weights)
+    return torch.ones_like(weights) - torch.einsum("...n,...n,...->...n", weights, weights, 1 / variance)
+
+
+def factor_by_logarithms(scores, nats):
+    found = []
+    for row in scores.double():
+        low, high = -30.0, 30.0  # logarithms
+        for _ in range(100):
+            middle = (low + high) / 2
+            a = (math.exp(middle) * row).softmax(dim=0)
+            entropy = -(a * (a + 1e-300).log()).sum().item()
+            low, high = (middle, high) if entropy > nats else (low, middle)
+        found.append(math.exp(low))
+    return torch.tensor(found, dtype=scores.dtype)
 
 
 def chunks_joined_by_logsumexp(q, k, v, size):
@@ -653,10 +689,10 @@ OTHER_ROUTES = {
     "1.5": [clip_as_torch_does],
     "1.6": [additive_with_loops],
     "2.1": [attention_by_exponentials, fused_attention],
-    "2.2": [mask_row_by_row],
+    "2.2": [mask_token_by_token],
     "2.3": [softmax_with_a_low_number_then_mask, softmax_by_hand],
-    "2.4": [scores_by_einsum],
-    "2.5": [jacobian_by_rows],
+    "2.4": [shares_by_regression],
+    "2.5": [factor_by_logarithms],
     "2.6": [chunks_joined_by_logsumexp],
     "3.1": [parameters_of_two_layers],
     "3.2": [seen_one_change_at_a_time],
@@ -675,6 +711,7 @@ OTHER_ROUTES = {
     "5.3": [box_with_modulo],
     "5.4": [pad_with_zeros],
     "5.5": [patches_with_loops],
+    "5.6": [notices_by_the_equation, notices_with_random_numbers],
     "6.1": [embedding_counted_by_torch],
     "6.2": [matrix_by_asking_the_convolution],
     "6.3": [sequence_by_padding],
@@ -779,18 +816,22 @@ def test_wrong_parameter_lists(answer, text, line):
         ("1.6", lambda q, k, v, W, U, w: scores_by_einsum(q, k, W, U, w).softmax(dim=-1), "these are the weights"),
         ("2.1", lambda *args: fused_attention(*args).squeeze(0), "wrong for a batch of one (B = 1) only"),
         ("2.1", lambda *args: fused_attention(*args)[:1], "right for a batch of one (B = 1) only"),
-        (
-            "2.2",
-            lambda lengths, count: mask_row_by_row(lengths, count).int(),
-            "dtype torch.int32 instead of torch.bool",
-        ),
-        ("2.2", lambda lengths, count: mask_row_by_row(lengths, count) & mask_row_by_row(lengths, count).mT, None),
+        ("2.2", lambda texts: mask_token_by_token(texts).int(), "dtype torch.int32 instead of torch.bool"),
+        ("2.2", lambda texts: mask_token_by_token(texts) & (texts > 0)[:, None], "text 0 is taken for padding"),
+        ("2.2", lambda texts: mask_token_by_token(texts) & mask_token_by_token(texts).mT, None),
         ("2.3", lambda scores, mask: torch.where(mask, scores.softmax(dim=-1), 0.0), "set to 0 after the softmax"),
         ("2.3", lambda scores, mask: softmax_by_hand(scores.masked_fill_(~mask, 0.0), mask), "`scores` in place"),
-        ("2.4", lambda *args: scores_by_einsum(*args).mean(dim=0, keepdim=True), "right for a batch of one"),
-        ("2.4", lambda q, k, W, U, w: scores_by_einsum(q, k, W, U, w.abs()), None),
-        ("2.5", lambda weights: jacobian_by_rows(weights).mT * 2, None),
-        ("2.5", lambda weights: jacobian_by_rows(weights).sum(dim=-1), None),
+        ("2.4", lambda weights: 1 - shares_by_regression(weights), "this is the share that is kept"),
+        ("2.4", lambda weights: shares_by_regression(weights) / 2, None),
+        ("2.4", lambda weights: shares_by_regression(weights).tolist(), "expected a tensor"),
+        ("2.5", lambda scores, nats: factor_by_logarithms(scores, nats / math.log(2)), None),
+        ("2.5", lambda scores, nats: -factor_by_logarithms(scores, nats), "the wrong sign"),
+        (
+            "2.5",
+            lambda scores, nats: 1.05 * factor_by_logarithms(scores, nats),
+            "with the factor of row 0 the entropy is",
+        ),
+        ("2.5", lambda scores, nats: factor_by_logarithms(scores, nats).tolist(), "expected a tensor"),
         ("2.6", lambda q, k, v, size: chunks_joined_by_logsumexp(q, k[:-1], v[:-1], size), None),
         ("2.6", lambda q, k, v, size: v[(q @ k.T).argmax(dim=1)], None),
         ("5.1", lambda height, width, patch: height * width / patch, "HW is divided by P once"),

@@ -15,7 +15,7 @@ from vitedu.exercises.exercise import CHAPTERS
 
 
 def test_unknown_id(line):
-    assert line("5.77", pad) == "Exercise 5.77: there is no such exercise; there are 5.1, 5.2, 5.3, 5.4, 5.5"
+    assert line("5.77", pad) == "Exercise 5.77: there is no such exercise; there are 5.1, 5.2, 5.3, 5.4, 5.5, 5.6"
     assert ", 5.5, " in line("0.1", pad)  # of no chapter: all there are
     assert line(["?"], pad).startswith("Exercise ['?']: there is no such exercise")
     assert line(5.4, pad) == "Exercise 5.4: passed (6 checks)"  # a number will do

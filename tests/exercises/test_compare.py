@@ -80,6 +80,10 @@ def test_the_difference_in_words(difference, expected, got, text):
         (math.inf, math.inf, True, True),
         (math.nan, math.nan, True, True),
         (EXPECTED, 1.0, False, False),
+        (True, True, True, True),
+        (True, False, False, False),
+        (True, 1, False, False),
+        ("a", "a", True, True),
         (None, None, False, False),  # nothing that a known mistake returns
     ],
 )

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, relu, sigmoid, tanh
+from torch import Tensor
 
 from vitedu.attention import scaled_dot_product_attention
+from vitedu.exercises import compare
 from vitedu.exercises.exercise import Answer, Case, exercise
 
 
@@ -50,6 +52,16 @@ exercise(
         _token_case(2, 6, 5, 9, 7, dtype=torch.float64),
     ],
     mistakes={
+        "this is the given cell as it stands, with all three bugs": _attend(
+            lambda q, x, v: math.sqrt(x.size(-1)), lambda z: z.softmax(dim=1).mT
+        ),
+        "the softmax is mended; two bugs are left, the number under the root and the transposed weights": _attend(
+            lambda q, x, v: math.sqrt(x.size(-1)), lambda z: z.softmax(dim=-1).mT
+        ),
+        "the weights are no longer transposed; two bugs are left, the number under the root and the axis "
+        "of the softmax": _attend(lambda q, x, v: math.sqrt(x.size(-1)), lambda z: z.softmax(dim=1)),
+        "the root is mended; two bugs are left, the axis of the softmax and the transposed weights, which hide each "
+        "other: queries and keys have changed places": _attend(weigh=lambda z: z.softmax(dim=1).mT),
         "the scores are not divided by √d": _attend(lambda *_: 1.0),
         "the scores are divided by d; a sum of d terms has a standard deviation of √d": _attend(
             lambda q, *_: q.size(2)
@@ -81,8 +93,6 @@ exercise(
         "the division by √d comes after the softmax, when the weights are made already": _attend(
             lambda *_: 1.0, mix=lambda A, q, k, v, x: A @ v / math.sqrt(q.shape[-1])
         ),
-        "queries and keys are swapped: row n of the scores belongs to query "
-        "n, so q comes first in q @ kᵀ": lambda x, W_q, W_k, W_v: _attend()(x, W_k, W_q, W_v),
         "the keys are averaged, not the values: x @ W_v is missing": _attend(mix=lambda A, q, k, v, x: A @ k),
         "queries and keys come from the same matrix, W_q": lambda x, W_q, W_k, W_v: _attend()(x, W_q, W_q, W_v),
         "queries and keys come from the same matrix, W_k": lambda x, W_q, W_k, W_v: _attend()(x, W_k, W_k, W_v),
@@ -90,59 +100,78 @@ exercise(
 )
 
 
-def _length_cases() -> list[Case]:
-    batches = [([3, 5, 1], 5), ([4], 6), ([2, 2], 2), ([1], 1), ([7, 0, 4, 6], 7)]
+def _text_cases() -> list[Case]:
+    batches = [
+        [[0, 0, 0, 1, 1, -1], [0, 1, 1, 1, 1, 2]],
+        [[0, 0, 1, 1, 2, -1, -1]],
+        [[0, 0, 0, 0], [0, 0, 1, 1], [0, -1, -1, -1]],
+        [[0], [-1]],
+        [[0, 1, 2]],
+    ]
     return [
-        Case((torch.tensor(lengths), N), f"lengths {lengths}, count = {N}", ("B = 1",) * (len(lengths) == 1))
-        for lengths, N in batches
+        Case((torch.tensor(texts),), f"texts = {texts}".replace(" ", ""), ("B = 1",) * (len(texts) == 1))
+        for texts in batches
     ]
 
 
-def _by(rule: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Answer:
-    """`rule(n, s, L)` of query number, key number and length, which broadcast to (B, N, N)."""
+def _by(rule: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]) -> Answer:
+    """`rule(n, s, a, b)` of query number, key number and the texts of both, which broadcast to (B, N, N)."""
 
-    def answer(lengths: Tensor, count: int) -> Tensor:
-        n = torch.arange(count)
-        mask = rule(n[None, :, None], n[None, None, :], lengths[:, None, None])
-        return mask.expand(len(lengths), count, count).clone()
+    def answer(texts: Tensor) -> Tensor:
+        n = torch.arange(texts.shape[1])
+        mask = rule(n[None, :, None], n[None, None, :], texts[:, :, None], texts[:, None, :])
+        return mask.expand(len(texts), len(n), len(n)).clone()
 
     return answer
 
 
+def _packed(n: Tensor, s: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    return (a == b) & (s <= n) & (b >= 0)
+
+
 exercise(
     "2.2",
-    reference=_by(lambda n, s, L: (s <= n) & (s < L)),
-    cases=_length_cases,
+    reference=_by(_packed),
+    cases=_text_cases,
     mistakes={
-        "the mask is inverted: here True means *may look*, as in `F.scaled_dot_product_attention`": _by(
-            lambda n, s, L: (s > n) | (s >= L)
+        "padding looks at padding: −1 equals −1, so that it has to be ruled out by itself": _by(
+            lambda n, s, a, b: (a == b) & (s <= n)
         ),
-        "the padding is not hidden; only the future is": _by(lambda n, s, L: (s <= n) & (L >= 0)),
-        "one mask for the whole batch, (N, N); the sequences differ in length, so "
-        "each needs its own, (B, N, N)": lambda lengths, count: torch.ones(count, count, dtype=torch.bool).tril(),
-        "the future is not hidden; only the padding is": _by(lambda n, s, L: (s < L) & (n >= 0)),
-        "a query may not look at itself; s ≤ n, so the diagonal belongs to it": _by(lambda n, s, L: (s < n) & (s < L)),
+        "the future is not hidden, and padding looks at padding": _by(lambda n, s, a, b: a == b),
+        "the future is not hidden; a token sees its own text up to itself": _by(
+            lambda n, s, a, b: (a == b) & (b >= 0) & (n >= 0)
+        ),
+        "a token looks into the texts before its own; the two numbers have to be equal": _by(
+            lambda n, s, a, b: (s <= n) & (b >= 0) & (a >= 0)
+        ),
+        "only the future is hidden: all texts see one another, and padding is seen": _by(
+            lambda n, s, a, b: (s <= n) & (b >= -1)
+        ),
+        "padding is hidden as a key, but it still looks at texts: compare the texts of query and key": _by(
+            lambda n, s, a, b: (s <= n) & (b >= 0)
+        ),
+        "text 0 is taken for padding; it is −1 that is": _by(lambda n, s, a, b: (a == b) & (s <= n) & (b > 0)),
+        "a query may not look at itself; s ≤ n, so the diagonal belongs to it": _by(
+            lambda n, s, a, b: _packed(n, s, a, b) & (n != s)
+        ),
         "the triangle is the wrong way round: the past is hidden and the future seen; `tril`, not `triu`": _by(
-            lambda n, s, L: (s >= n) & (s < L)
+            lambda n, s, a, b: (a == b) & (s >= n) & (b >= 0)
         ),
-        "one padded key too many is seen: counted from 0, the last real token is length - 1, so s < length": _by(
-            lambda n, s, L: (s <= n) & (s <= L)
+        "the mask is inverted: here True means *may look*, as in `F.scaled_dot_product_attention`": _by(
+            lambda *four: ~_packed(*four)
         ),
-        "one real key too few is seen: the real tokens are all s < length": _by(lambda n, s, L: (s <= n) & (s < L - 1)),
-        "the rows of the padded queries are hidden; padding is a matter of the keys, the last axis, alone": _by(
-            lambda n, s, L: (s <= n) & (n < L)
+        "a key is seen if *either* condition lets it; all have to: `&`, not `|`": _by(
+            lambda n, s, a, b: ((a == b) | (s <= n)) & (b >= 0)
         ),
-        "a key is seen if *either* condition lets it; both have to: `&`, not `|`": _by(
-            lambda n, s, L: (s <= n) | (s < L)
+        "a token sees no further back than its neighbour; it sees its whole text up to itself": _by(
+            lambda n, s, a, b: _packed(n, s, a, b) & (n - s <= 1)
         ),
-        "queries and keys are swapped: axis 1 counts the queries (rows), axis 2 the keys (columns)": _by(
-            lambda n, s, L: (n <= s) & (n < L)
-        ),
-        "the mask holds numbers; leave it boolean, as the comparisons made it": _by(
-            lambda n, s, L: 1.0 * (s <= n) * (s < L)
-        ),
+        "the mask holds numbers; leave it boolean, as the comparisons made it": _by(lambda *four: 1.0 * _packed(*four)),
         "the mask is written as 0 and -inf, to be added to the scores; here booleans are wanted": _by(
-            lambda n, s, L: torch.where((s <= n) & (s < L), 0.0, -math.inf)
+            lambda *four: torch.where(_packed(*four), 0.0, -math.inf)
+        ),
+        "the texts of the first sequence stand for the whole batch": lambda texts: _by(_packed)(
+            texts[:1].expand_as(texts)
         ),
     },
 )
@@ -262,94 +291,145 @@ exercise(
 )
 
 
-def _pair_case(batch: int, N: int, S: int, dims: tuple[int, int, int], **options) -> Case:
-    Dq, Dk, hidden = dims
-    return _case(N + S, (batch, N, Dq), (batch, S, Dk), (hidden, Dq), (hidden, Dk), (hidden,), **options)
+def _share_cases() -> list[Case]:
+    rows = [[0.7, 0.3], [0.5, 0.3, 0.2], [1.0, 0.0, 0.0, 0.0], [[0.6, 0.4], [0.1, 0.9], [0.5, 0.5]]]
+    rows += [[[0.2, 0.3, 0.5]], [[[0.25] * 4, [0.4, 0.3, 0.2, 0.1]]], [1.0]]
+    cases = [Case((torch.tensor(row),), f"weights = {row}", gradient=row == rows[1]) for row in rows]
+    return [*cases, Case((torch.tensor(rows[1], dtype=torch.float64),), "weights = [0.5, 0.3, 0.2] in float64")]
 
 
-def _pairs(finish: Callable = lambda p, w: tanh(p) @ w, join: Callable = torch.add) -> Answer:
-    """`finish(pairs (B, N, S, hidden), w)` of what `join` makes of W q and U k."""
-    return lambda q, k, W, U, w: finish(join((q @ W.T)[:, :, None, :], (k @ U.T)[:, None, :, :]), w)
+def _lost(a: Tensor) -> Tensor:
+    return 1 - a.square() / a.square().sum(dim=-1, keepdim=True)
 
 
 exercise(
     "2.4",
-    reference=_pairs(),
-    cases=lambda: [
-        _pair_case(2, 3, 5, (4, 6, 7), gradient=True),
-        _pair_case(1, 4, 2, (3, 2, 5)),
-        _pair_case(3, 4, 4, (4, 4, 4)),
-        _pair_case(2, 1, 6, (5, 3, 2)),
-        _pair_case(2, 5, 3, (2, 4, 6), dtype=torch.float64),
-    ],
+    reference=lambda weights: _lost(weights),
+    cases=_share_cases,
     mistakes={
-        "the tanh is missing: what is left is one number for the query plus one for the key": _pairs(torch.matmul),
-        "tanh comes last; it belongs before the product with w": _pairs(lambda p, w: tanh(p @ w)),
-        "w is multiplied inside the tanh; it belongs outside": _pairs(lambda p, w: tanh(p * w).sum(dim=-1)),
-        "tanh is taken of query and key apart; it belongs around their sum, where the two meet": _pairs(
-            torch.matmul, lambda q, k: tanh(q) + tanh(k)
+        "this is the share that is kept; 1 minus it is lost": lambda a: 1 - _lost(a),
+        "the weights are not squared: variances go with the squares": lambda a: 1 - a,
+        "the weights themselves are returned": lambda a: a,
+        "the squares are not divided by their sum, E[m²]": lambda a: 1 - a.square(),
+        "the squares of the others are there, but not divided by the sum of all squares": lambda a: (
+            a.square().sum(dim=-1, keepdim=True) - a.square()
         ),
-        "query and key are multiplied; in additive attention they are added": _pairs(join=torch.mul),
-        "query and key are subtracted; in additive attention they are added": _pairs(join=torch.sub),
-        "the scores come out transposed, (B, S, N); queries are rows, keys are columns": lambda *a: _pairs()(*a).mT,
-        "w is not used: the hidden numbers are added up as they are": _pairs(lambda p, w: tanh(p).sum(dim=-1)),
-        "the sum over the hidden axis is missing": _pairs(lambda p, w: tanh(p) * w),
-        "the sum runs over the keys, not over the hidden axis": _pairs(lambda p, w: (tanh(p) * w).sum(dim=2)),
-        "w is not used, and the hidden numbers are averaged": _pairs(lambda p, w: tanh(p).mean(dim=-1)),
-        "the hidden numbers are averaged; w · tanh(…) is a sum": _pairs(lambda p, w: (tanh(p) * w).mean(dim=-1)),
-        "these are the weights already; the scores come before the softmax": lambda *a: _softmax(_pairs()(*a)),
-        "additive scores are not divided by a root: tanh keeps each term between -1 and 1": _pairs(
-            lambda p, w: tanh(p) @ w / math.sqrt(len(w))
+        "β is p_i over the sum of the squares; the share that is kept is β·p_i, one factor more": lambda a: (
+            1 - a / a.square().sum(dim=-1, keepdim=True)
         ),
-        "the scores are divided by √Dq; additive ones are not": lambda q, *args: _pairs()(q, *args) / q.size(2) ** 0.5,
-        "the scores are divided by √Dk; additive ones are not": lambda q, k, *W: _pairs()(q, k, *W) / k.size(2) ** 0.5,
-        "the curve is a sigmoid; the equation has tanh": _pairs(lambda p, w: sigmoid(p) @ w),
-        "the curve is a ReLU; the equation has tanh": _pairs(lambda p, w: relu(p) @ w),
-        "a softmax of the hidden numbers is taken": _pairs(lambda p, w: tanh(p).softmax(dim=-1) @ w),
-        "a sigmoid is taken of the scores; they are weighed later": _pairs(lambda p, w: sigmoid(tanh(p) @ w)),
-        "W and U are swapped: W belongs to the query": lambda q, k, W, U, w: _pairs()(q, k, U, W, w),
-        "query n meets key n only; all pairs are (B, N, S, hidden)": lambda q, k, W, U, w: tanh(q @ W.T + k @ U.T) @ w,
+        "the reader takes the mixture as it is, β = 1; a better number is E[c m] / E[m²]": lambda a: (
+            1 - 2 * a + a.square().sum(dim=-1, keepdim=True)
+        ),
+        "the reader divides by p_i, which makes the noise of the others as large as it can be": lambda a: (
+            a.square().sum(dim=-1, keepdim=True) / a.square() - 1
+        ),
+        "the root is taken at the end; a share of the variance is wanted": lambda a: _lost(a).sqrt(),
+        "this is the mean over the contents; each has a share of its own": lambda a: _lost(a).mean(
+            dim=-1, keepdim=True
+        ),
+        "the sum runs over all rows; each row is a mixture of its own": lambda a: 1 - a.square() / a.square().sum(),
+        "the sum runs over the rows (dim=0), not over the contents of one": lambda a: (
+            1 - a.square() / a.square().sum(dim=0, keepdim=True)
+        ),
+        "a softmax is taken; what comes in are weights already": lambda a: _lost(_softmax(a)),
     },
 )
 
 
-def _outer(a: Tensor) -> Tensor:
-    return a[..., :, None] * a[..., None, :]
+def _entropy(scores: Tensor) -> Tensor:
+    return torch.special.entr(_softmax(scores)).sum(dim=-1)
 
 
-def _jacobian(a: Tensor) -> Tensor:
-    return torch.diag_embed(a) - _outer(a)
+def _searched(
+    target: Callable = lambda nats: nats,
+    entropy: Callable = _entropy,
+    top: float = 2.0**20,
+    steps: int = 70,
+    flip: bool = False,
+    out: Callable = lambda factor: factor,
+) -> Answer:
+    """By halving an interval, or with a part replaced."""
+
+    def answer(scores: Tensor, nats: float) -> Tensor:
+        low, high = torch.zeros_like(scores[:, 0]), torch.full_like(scores[:, 0], top)
+        for _ in range(steps):
+            middle = (low + high) / 2
+            wide = (entropy(middle[:, None] * scores) > target(nats)) ^ flip
+            low, high = torch.where(wide, middle, low), torch.where(wide, high, middle)
+        return out((low + high) / 2)
+
+    return answer
 
 
-def _weight_cases() -> list[Case]:
-    shapes = [(2, 3), (1, 4), (5,), (2, 3, 4), (3, 3), (2, 1), (2, 6)]
-    dtypes = [torch.float32] * 6 + [torch.float64]
-    weights = [_softmax(*_random(sum(shape), shape, dtype=dtype)) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    return [Case((a,), gradient=index == 0) for index, a in enumerate(weights)]
+def _sharp_case(batch: int, S: int, spread: float, nats: float, dtype=torch.float32) -> Case:
+    order = torch.arange(S, dtype=dtype) + 0.3 * torch.rand(S, generator=torch.Generator().manual_seed(S), dtype=dtype)
+    rows = torch.stack([(1 + row) * order.roll(row) for row in range(batch)])
+    label = f"scores {(batch, S)} up to {rows.max() * spread:.2g}, nats = {nats}"
+    return Case((spread * rows, nats), label, ("B = 1",) * (batch == 1))
+
+
+def _spreads(returned: Any, args: tuple) -> Any:
+    """The entropies that the factors give; below 0 where a factor is not above 0, which the task asks for."""
+    scores = args[0]
+    if not isinstance(returned, Tensor) or returned.shape != scores[:, 0].shape:
+        return returned
+    entropy = _entropy(returned[:, None].to(scores.dtype) * scores)
+    return torch.where(returned > 0, entropy, -1.0).to(returned.dtype)
+
+
+def _entropies(got: Any, expected: Tensor) -> str | None:
+    """To a thousandth of a nat; the factors themselves may differ by more."""
+    problem = compare.tensors(got, expected)
+    if problem is None or not isinstance(got, Tensor) or got.shape != expected.shape or got.dtype != expected.dtype:
+        return problem
+    row = int((got - expected).abs().argmax())
+    if (got - expected).abs().max() < 2e-3:
+        return None
+    if got[row] == -1:
+        return f"the factor of row {row} is not above 0"
+    return f"with the factor of row {row} the entropy is {got[row]:.3f} nats instead of {expected[row]:.3f}"
 
 
 exercise(
     "2.5",
-    reference=lambda weights: _jacobian(weights),
-    cases=_weight_cases,
-    demands=("gradient",),
+    reference=_searched(),
+    cases=lambda: [
+        _sharp_case(3, 5, 1.0, 1.0),
+        _sharp_case(1, 4, 0.01, 0.5),
+        _sharp_case(2, 8, 100.0, 1.9),
+        _sharp_case(2, 3, 0.1, 0.05),
+        _sharp_case(4, 2, 1.0, 0.6),
+        _sharp_case(2, 6, 3.0, 1.2, torch.float64),
+    ],
+    difference=_entropies,
+    simplify=_spreads,
     mistakes={
-        "the sign is wrong: raising a score raises its own weight and lowers the others": lambda a: -_jacobian(a),
-        "only the diagonal is there; a score also moves the weights of the other keys, by -a_s a_t": lambda a: (
-            torch.diag_embed(a * (1 - a))
+        "the factor is 1, the scores as they are": lambda z, nats: torch.ones_like(z[:, 0]),
+        "the entropy is taken to fall in proportion; it does not, so search": lambda z, nats: _entropy(z) / nats,
+        "the entropy is taken to rise with the factor": lambda z, nats: nats / _entropy(z),
+        "this is the temperature, which divides the scores; the factor is 1 over it": _searched(out=torch.reciprocal),
+        "one factor is taken for all rows; each row needs its own": lambda z, nats: (
+            _searched()(z, nats).mean().expand(len(z)).clone()
         ),
-        "these are the diagonal entries alone, as a vector; all pairs make a matrix": lambda a: a * (1 - a),
-        "the term with δ is missing: it adds a_s on the diagonal": lambda a: -_outer(a),
-        "the two terms are added; subtract a aᵀ": lambda a: torch.diag_embed(a) + _outer(a),
-        "the identity stands where diag(a) should: δ is multiplied by a_s": lambda a: torch.eye(a.size(-1)) - _outer(a),
-        "a_s (1 - a_t) stands everywhere; the 1 belongs on the diagonal only": lambda a: a[..., None] - _outer(a),
-        "this is diag(a) alone; - a aᵀ is missing": torch.diag_embed,
-        "softmax is taken once more; what comes in are weights already": lambda a: _jacobian(_softmax(a)),
-        "this is the Jacobian of the *logarithm* of the weights; each row has to be multiplied by its a_s": lambda a: (
-            torch.eye(a.size(-1)) - a[..., None, :]
+        "the factor of the first row is taken for all": lambda z, nats: _searched()(z, nats)[:1].expand(len(z)).clone(),
+        "the halves are swapped: where the entropy is too high, the factor is too small": _searched(flip=True),
+        "the upper end is 1, and scores of a hundredth need more": _searched(top=1.0),
+        "the upper end is 10, and scores of a hundredth need more": _searched(top=10.0),
+        "the entropy is measured in bits; with the natural logarithm it is in nats": _searched(
+            entropy=lambda z: _entropy(z) / math.log(2)
         ),
-        "the second term is one number, the dot product aᵀa; a aᵀ is a matrix, "
-        "every weight times every weight": lambda a: torch.diag_embed(a) - (a * a).sum(dim=-1)[..., None, None],
+        "e to the entropy is compared with `nats`; compare the entropy itself": _searched(
+            entropy=lambda z: _entropy(z).exp()
+        ),
+        "the entropy is added up over all rows": _searched(entropy=lambda z: _entropy(z).sum().expand(len(z))),
+        "the mean entropy over all rows is compared": _searched(entropy=lambda z: _entropy(z).mean().expand(len(z))),
+        "the search ends too early; halve the interval until nothing changes": _searched(top=1024.0, steps=8),
+        "these are the entropies; the factors are asked for": lambda z, nats: torch.full_like(z[:, 0], nats),
+        "the softmax runs over the rows (dim=0), not over the scores of one": _searched(
+            entropy=lambda z: torch.special.entr(z.softmax(dim=0)).sum(dim=-1)
+        ),
+        "the factor has the wrong sign: below 0 it turns the order of the weights round": _searched(out=torch.neg),
+        "every factor comes as a row of its own, (B, 1); return (B,)": _searched(out=lambda factor: factor[:, None]),
     },
 )
 

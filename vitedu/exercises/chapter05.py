@@ -306,3 +306,102 @@ exercise(
         ),
     },
 )
+
+
+# 5.6 -----------------------------------------------------------------------------------------------------------------
+def _by_pattern(tokens: str, image: str = "b c (gh ph) (gw pw)") -> Answer:
+    return lambda images, P: rearrange(images, f"{image} -> {tokens}", ph=P, pw=P)
+
+
+def _sides_swapped(images: Tensor, P: int) -> Tensor:
+    """Right for square pictures; for the others the width is split as if it were the height."""
+    B, C, H, W = images.shape
+    split = images.reshape(B, C, W // P, P, H // P, P)
+    return split.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+
+def _right_cut(images: Tensor, P: int) -> Tensor:
+    return _by_pattern("b (gh gw) (c ph pw)")(images, P)
+
+
+CUTS = {
+    "a right cut, with einops": _right_cut,
+    "a right cut, with unfold": lambda x, P: F.unfold(x.float(), P, stride=P).mT.to(x.dtype),
+    "a cut that only reshapes": lambda x, P: x.reshape(_right_cut(x, P).shape),
+    "a cut whose patches run down the columns": _by_pattern("b (gw gh) (c ph pw)"),
+    "a cut with the channel last in each token": _by_pattern("b (gh gw) (ph pw c)"),
+    "a cut with rows and columns swapped in each token": _by_pattern("b (gh gw) (c pw ph)"),
+    "a cut that takes the width for the height": _sides_swapped,
+    "a cut that repeats the first picture of the batch": lambda x, P: _right_cut(x[:1].expand_as(x), P),
+    "a cut that repeats the first channel": lambda x, P: _right_cut(x[:, :1].expand_as(x), P),
+    "a cut that takes the mean out of each token": lambda x, P: (
+        _right_cut(x, P) - _right_cut(x.float(), P).mean(dim=-1, keepdim=True).to(x.dtype)
+    ),
+    "a cut that gives columns, (B, C·P·P, N)": lambda x, P: _right_cut(x, P).mT,
+    "a cut that is right for P = 2 alone": lambda x, P: _right_cut(x, P) if P == 2 else _right_cut(x, P).flip(1),
+}
+OBLONG = ((2, 3, 4, 6, 2), (1, 1, 9, 6, 3))  # B, C, H, W, P
+
+
+def _tested(*shapes: tuple[int, ...], look=torch.equal, fill=distinct) -> Answer:
+    """Compares a cut with the right one on pictures of these shapes."""
+
+    def answer(cut: Answer) -> bool:
+        for *shape, P in shapes:
+            images = fill(*shape)
+            tokens, right = cut(images, P), _right_cut(images, P)
+            if tokens.shape != right.shape or not look(tokens, right):
+                return False
+        return True
+
+    return answer
+
+
+def _bools(got: object, expected: bool) -> str | None:
+    if not isinstance(got, bool):
+        return f"returned a value of type {compare.kind(got)}, expected True or False"
+    return None if got == expected else f"{got} instead of {expected}"
+
+
+def _first(n: int) -> Answer:
+    return lambda tokens, right: torch.equal(tokens[:, :n], right[:, :n])
+
+
+exercise(
+    "5.6",
+    reference=_tested(*OBLONG),
+    cases=lambda: [Case((cut,), name) for name, cut in CUTS.items()],
+    difference=_bools,
+    mistakes={
+        "only the shapes are compared, and a wrong `reshape` has the right one": _tested(*OBLONG, look=lambda *_: True),
+        "the pictures are square: swapped sides do not show": _tested((2, 3, 4, 4, 2), (1, 1, 9, 9, 3)),
+        "the batch holds one picture: mixed pictures do not show": _tested((1, 3, 4, 6, 2), (1, 1, 9, 6, 3)),
+        "the pictures have one channel: mixed channels do not show": _tested((2, 1, 4, 6, 2), (1, 1, 9, 6, 3)),
+        "one picture with one channel that is not square shows neither mixed pictures nor mixed channels": (
+            _tested((1, 1, 4, 6, 2), (1, 1, 9, 6, 3))
+        ),
+        "one square picture of three channels: neither mixed pictures nor swapped sides show": (
+            _tested((1, 3, 4, 4, 2), (1, 3, 9, 9, 3))
+        ),
+        "all numbers of the picture are alike, so no place is told from another": (
+            _tested(*OBLONG, fill=lambda *shape: torch.ones(shape))
+        ),
+        "only the first patch is compared, or the picture is one row of patches: their order does not show": _tested(
+            *OBLONG, look=_first(1)
+        ),
+        "the numbers are compared without their places, sorted or added up": (
+            _tested(*OBLONG, look=lambda a, b: torch.equal(a.flatten().sort().values, b.flatten().sort().values))
+        ),
+        "the sums of the tokens are compared, not their numbers": (
+            _tested(*OBLONG, look=lambda a, b: torch.equal(a.sum(dim=-1), b.sum(dim=-1)))
+        ),
+        "the picture is one single patch: the order of patches does not show": _tested(
+            (2, 3, 2, 2, 2), (1, 1, 3, 3, 3)
+        ),
+        "P = 1 alone is tried: the order inside a patch does not show": _tested((2, 3, 4, 6, 1)),
+        "one P alone is tried, and a cut may be right for it alone": _tested((2, 3, 4, 6, 2)),
+        "the verdict is upside down: True is for right cuts": lambda cut: not _tested(*OBLONG)(cut),
+        "the verdict is always True": lambda cut: True,
+        "the verdict is always False": lambda cut: False,
+    },
+)

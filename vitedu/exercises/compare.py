@@ -66,7 +66,7 @@ def agree(a: Any, b: Any, strict: bool = True) -> bool:
         return math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return len(a) == len(b) and all(agree(x, y, strict) for x, y in zip(a, b, strict=True))
-    return isinstance(a, str) and isinstance(b, str) and a == b
+    return isinstance(a, str | bool) and type(a) is type(b) and a == b
 
 
 def is_number(value: Any) -> bool:

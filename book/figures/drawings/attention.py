@@ -4,33 +4,39 @@ from sheet import Sheet
 
 
 def query_key_value() -> Sheet:
-    """A worked example in words: the pronoun *it* asks, and fetches mostly the value of *cat*."""
-    words, weights = ("the", "cat", "sat", "it"), (0.05, 0.80, 0.10, 0.05)
+    """The worked example of chapter 2 in words: the pronoun *it* asks for a noun, and fetches the value of *cat*."""
+    rows = (
+        ("the", "(0, 0)", 0),
+        ("tired", "(0, 1)", 0),
+        ("cat", "(1, 0)", 2.8),
+        ("sat", "(0, 0)", 0),
+        ("it", "(0, 0)", 0),
+    )
+    means = ("", "tired", "animal", "", "")
     s = Sheet(
-        720, 400, "Attention as a look-up",
-        "The token it has a query, what am I? Each of the tokens the, cat, sat and it has a key and a value. The "
-        "query is compared "
-        "with each key, the scores 0, 2.8, 0.7 and 0 become weights 0.05, 0.80, 0.10 and 0.05, and the sum of the "
-        "values with these "
-        "weights is what it fetches: mostly the value of cat.",
+        720, 440, "Attention as a look-up",
+        "The token it has a query, which noun? Each of the tokens the, tired, cat, sat and it has a key and a value. "
+        "The query is compared with each key. The score of cat is 2.8, the other four are 0; they become weights 0.81 "
+        "and four times 0.05, and the sum of the values with these weights is what it fetches: animal 0.81 and tired "
+        "0.05.",
     )  # fmt: skip
-    s.text(24, 34, "“The cat sat, because it …”: what does it stand for?", 16, "start", weight=600)
-    s.box(24, 176, 130, 60, "query of “it”\nwhat am I?", "sand")
-    for name, x in (("key", 214), ("score q·k", 346), ("weight", 440), ("value", 560)):
-        s.text(x + 48, 72, name, 13, kind="soft")
-    keys = ("an article", "an animal", "an action", "a pronoun")
-    for n, (word, key, weight, score) in enumerate(
-        zip(words, keys, weights, ("0.0", "2.8", "0.7", "0.0"), strict=True)
-    ):
-        y = 86 + 62 * n
-        s.box(206, y, 120, 46, f"{word}\n{key}", "blue", 13)
-        s.path(f"M154 206C180 206 180 {y + 23} 204 {y + 23}")
-        s.text(394, y + 28, score, 15, kind="mono")
+    s.text(24, 32, "“The tired cat sat. It …”: what does the word stand for?", 16, "start", weight=600)
+    s.box(24, 196, 130, 60, "query of “it”\nwhich noun? (4, 0)", "sand", 13)
+    for name, x in (("key", 262), ("score q·k/√d", 392), ("weight", 486), ("value", 640)):
+        s.text(x, 66, name, 13, kind="soft")
+    for n, (word, key, score) in enumerate(rows):
+        y, weight = 78 + 62 * n, 0.81 if score else 0.05
+        offers = {"tired": "adjective", "cat": "noun"}.get(word, "nothing")
+        s.box(202, y, 124, 46, f"{word}\n{offers} {key}", "blue", 13)
+        s.path(f"M154 226C178 226 178 {y + 23} 200 {y + 23}")
+        s.text(392, y + 28, f"{score:.1f}", 15, kind="mono")
         s.box(448, y + 8, 90 * weight + 4, 30, "", "teal", round_=3)
         s.text(448 + 90 * weight + 12, y + 28, f"{weight:.2f}", 14, "start", "mono")
-        s.box(584, y, 112, 46, f"value of\n{word}", "green", 13)
-    s.text(24, 352, "the answer = 0.05 · the + 0.80 · cat + 0.10 · sat + 0.05 · it", 15, "start", weight=600)
-    s.text(24, 378, "The weights come from the scores by a softmax, and sum to one.", 13, "start", "soft")
+        s.box(584, y, 112, 46, f"value of {word}\n{means[n] or 'nothing'}", "green", 13)
+    s.text(24, 410, "it fetches 0.81 · animal + 0.05 · tired", 15, "start", weight=600)
+    s.text(
+        24, 430, "The weights come from the scores by a softmax, and sum to one but for rounding.", 13, "start", "soft"
+    )
     return s
 
 

@@ -108,24 +108,29 @@ def tokens() -> Sheet:
 
 def patches() -> Sheet:
     s = Sheet(
-        720, 260, "A picture becomes a sequence",
+        720, 270, "A picture becomes a sequence",
         "A picture is cut into a grid of 3 by 3 patches, numbered from left to right and from top to bottom. In that "
-        "order "
-        "they are put in a row, and each is laid out as one row of a table: its numbers of red, then of green, then "
-        "of blue.",
+        "order they are put in a row, and each is laid out as one row of a table: its numbers of red, then of green, "
+        "then of blue. The table goes on to the Transformer, where each row becomes a token and a class token joins.",
     )  # fmt: skip
     colours = ("blue", "blue", "teal", "blue", "sand", "teal", "green", "sand", "green")
-    s.grid(36, 70, 3, 3, 40, lambda r, c: colours[3 * r + c], lambda r, c: str(3 * r + c))
-    s.text(96, 216, "H × W pixels,", 13, kind="soft")
-    s.text(96, 234, "patches of side P", 13, kind="soft")
-    s.arrow(170, 130, 214, 130)
+    s.grid(24, 70, 3, 3, 36, lambda r, c: colours[3 * r + c], lambda r, c: str(3 * r + c))
+    s.text(78, 204, "H × W pixels,", 13, kind="soft")
+    s.text(78, 222, "patches of side P", 13, kind="soft")
+    s.arrow(140, 124, 166, 124)
     for n in range(9):
-        s.box(222 + 30 * n, 115, 30, 30, str(n), colours[n], 13, 1)
-    s.text(357, 170, "N = HW/P² patches in raster order", 13, kind="soft")
-    s.arrow(500, 130, 536, 130)
+        s.box(172 + 22 * n, 113, 22, 22, str(n), colours[n], 12, 1)
+    s.text(271, 160, "N = HW/P² patches", 13, kind="soft")
+    s.text(271, 178, "in raster order", 13, kind="soft")
+    s.arrow(376, 124, 402, 124)
     for n in range(9):
-        s.box(544, 32 + 22 * n, 140, 18, "red, green, blue" if n == 0 else "", colours[n], 11, 3)
-    s.text(614, 246, "N rows of C · P² numbers", 13, kind="soft")
+        s.box(408, 26 + 22 * n, 138, 18, "red, green, blue" if n == 0 else "", colours[n], 11, 3)
+    s.text(477, 244, "N rows of C · P² numbers", 13, kind="soft")
+    s.arrow(552, 124, 578, 124)
+    s.box(584, 86, 116, 76, "Transformer", "plain", 14, 10)
+    s.text(642, 184, "chapters 6 to 8;", 12, kind="soft")
+    s.text(642, 200, "a class token joins,", 12, kind="soft")
+    s.text(642, 216, "so 1 + N tokens", 12, kind="soft")
     return s
 
 
