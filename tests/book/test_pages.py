@@ -28,7 +28,8 @@ NO_TERMS = {
     "GPU", "CPU", "KB", "MB", "GB", "MiB", "GiB", "JSON", "JPEG", "PNG", "JAX", "BLEU", "CIFAR", "HTML", "ID", "OK",
 }  # fmt: skip
 GREEK = (
-    "alpha beta gamma delta Delta epsilon varepsilon eta kappa lambda mu omega varphi Phi pi Pi rho sigma tau theta odot"
+    "alpha beta gamma delta Delta epsilon varepsilon eta kappa lambda mu omega varphi Phi pi Pi rho sigma tau theta "
+    "odot"
 )
 VERDICTS = {"wrong", "half", "depends"}
 

@@ -78,7 +78,7 @@ def test_progress_shows_what_has_passed(monkeypatch, line, capsys):
     assert progress() is None
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(CHAPTERS)
-    assert "chapter  5: 1 of 5 solved  · 5.1  · 5.2  · 5.3  ✓ 5.4  · 5.5" in printed
+    assert "chapter  5: 1 of 6 solved  · 5.1  · 5.2  · 5.3  ✓ 5.4  · 5.5  · 5.6" in printed
     assert "chapter  9: 0 of 6 solved  · 9.1  · 9.2  · 9.3  · 9.4  · 9.5  · 9.6" in printed
 
 
