@@ -69,10 +69,30 @@ def field_with(grow):
     return lambda kernels, strides: 1 + sum(grow(k) * math.prod(strides[:m]) for m, k in enumerate(kernels))
 
 
-def flops(projections, mlp, attention):
-    return lambda H, W, P, D: (
-        (projections + mlp) * (H * W // P**2) * D**2 + attention * (H // P) ** 2 * (W // P) ** 2 * D
-    )
+def writing_in_closed_form(count, dim, keep):
+    if keep:
+        return 24 * count * dim**2 + 2 * count * (count + 1) * dim
+    return 12 * count * (count + 1) * dim**2 + 2 * count * (count + 1) * (2 * count + 1) * dim // 3
+
+
+def seen_by_swapping(score, tokens, symbols):
+    """Each token becomes the symbol before its own, the last of all for symbol 0; exact comparison."""
+    table = torch.zeros(tokens.shape[1], tokens.shape[1], dtype=torch.bool)
+    for m in range(tokens.shape[1]):
+        other = torch.cat([tokens[:, :m], (tokens[:, m : m + 1] - 1) % symbols, tokens[:, m + 1 :]], dim=1)
+        table[:, m] = (score(other) != score(tokens)).any(dim=2).any(dim=0)
+    return table
+
+
+def beam_of_lists(score, start, length, width):
+    texts = [(0.0, [start])]
+    for _ in range(length):
+        more = []
+        for total, text in texts:
+            gains = F.log_softmax(score(torch.tensor([text]))[0, -1], dim=0).tolist()
+            more += [(total + gain, [*text, symbol]) for symbol, gain in enumerate(gains)]
+        texts = sorted(more, reverse=True)[:width]
+    return torch.tensor(texts[0][1][1:])
 
 
 def on_a_parabola(bend, reach):
@@ -85,7 +105,9 @@ def on_a_parabola(bend, reach):
 
 
 RIGHT = [
-    ("3.4", flops(8, 16, 4)),
+    ("3.2", seen_by_swapping),
+    ("3.4", writing_in_closed_form),
+    ("3.5", beam_of_lists),
     ("3.6", lambda count: list(on_a_parabola(-1, 2)(count))),
     ("4.2", dense_in_float32),
     ("4.5", iou_one_by_one),
@@ -95,11 +117,9 @@ RIGHT = [
 ]
 
 WRONG = [
-    ("3.4", flops(8, 8, 4), "or one of the MLP's two layers"),
-    ("3.4", flops(0, 16, 4), "the four projections"),
-    ("3.4", flops(8, 4, 4), "the MLP's hidden width is counted as D"),
-    ("3.4", flops(4, 8, 4), "multiply–adds are not doubled"),
-    ("3.4", flops(8, 16, 2), "or their multiply–adds are not doubled"),
+    ("3.2", lambda score, tokens, symbols: seen_by_swapping(score, tokens, symbols).mT, "the table is transposed"),
+    ("3.4", lambda N, D, keep: writing_in_closed_form(N, D, not keep), "the two are swapped"),
+    ("3.5", lambda score, start, length, width: beam_of_lists(score, start, length, 1), "this is greedy"),
     ("3.6", on_a_parabola(1, 2), "a parabola that opens the wrong way"),
     ("3.6", on_a_parabola(-1, 1), "make it (2m, 1)"),
     ("4.1", field_with(lambda k: 2 * (k // 2)), "one too many for an even kernel"),

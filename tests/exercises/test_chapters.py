@@ -190,12 +190,18 @@ def loss_by_hand(logits, labels, smoothing):
     return -((1 - smoothing) * true + smoothing * log_p.mean(dim=1)).mean()
 
 
-def step_of_torch(x, h, W, U, b):
-    return torch.rnn_tanh_cell(x, h, W, U, b, torch.zeros_like(b))
+def read_by_torch(x, W, U, b):
+    state = x.new_zeros(len(x), len(U))
+    for item in x.unbind(dim=1):
+        state = torch.rnn_tanh_cell(item, state, W, U, b, torch.zeros_like(b))
+    return state
 
 
-def step_in_one_product(x, h, W, U, b):
-    return torch.tanh(torch.cat([x, h], dim=1) @ torch.cat([W, U], dim=1).T + b)
+def read_in_one_product(x, W, U, b):
+    h = torch.zeros(len(x), len(U), dtype=x.dtype)
+    for t in range(x.shape[1]):
+        h = torch.tanh(torch.cat([x[:, t], h], dim=1) @ torch.cat([W, U], dim=1).T + b)
+    return h
 
 
 def layers_by_recursion(N, k, dilated, seen=1):
@@ -304,21 +310,22 @@ def chunks_joined_by_logsumexp(q, k, v, size):
     return (torch.stack(logs).softmax(dim=0)[..., None] * torch.stack(outputs)).sum(dim=0)
 
 
-def parameters_of_torch(dim, num_heads, bias):
-    layer = torch.nn.MultiheadAttention(dim, num_heads, bias=bias)
-    return sum(parameter.numel() for parameter in layer.parameters())
+def parameters_of_two_layers(dim, num_heads, kv_heads):
+    width = dim // num_heads * kv_heads
+    layers = [torch.nn.Linear(dim, out) for out in (dim, width, width, dim)]
+    return sum(parameter.numel() for layer in layers for parameter in layer.parameters())
 
 
-def shift_by_filling(targets, start):
-    shifted = torch.empty_like(targets)
-    shifted[:, 0], shifted[:, 1:] = start, targets[:, :-1]
-    return shifted
-
-
-def shift_by_rolling(targets, start):
-    shifted = targets.roll(1, dims=1)
-    shifted[:, 0] = start
-    return shifted
+def seen_one_change_at_a_time(score, tokens, symbols):
+    before = score(tokens)
+    table = []
+    for n in range(tokens.shape[1]):
+        row = []
+        for m in range(tokens.shape[1]):
+            other = tokens + torch.eye(tokens.shape[1], dtype=torch.int64)[m]
+            row.append(not torch.allclose(score(other % symbols)[:, n], before[:, n]))
+        table.append(row)
+    return torch.tensor(table)
 
 
 def heads_by_slices(q, k, v, num_heads):
@@ -338,30 +345,24 @@ def heads_of_torch(q, k, v, num_heads):
     return layer(q, k, v)[0]
 
 
-def flops_factored(height, width, patch, dim):
-    N = height * width // patch**2
-    return 4 * N * dim * (6 * dim + N)
+def writing_by_products(count, dim, keep):
+    total = 0
+    for n in range(1, count + 1):
+        rows = 1 if keep else n
+        products = [(rows, dim, dim)] * 4 + [(rows, dim, n), (rows, n, dim), (rows, dim, 4 * dim), (rows, 4 * dim, dim)]
+        total += sum(2 * a * b * c for a, b, c in products)
+    return total
 
 
-def flops_by_products(height, width, patch, dim):
-    N = len(range(0, height, patch)) * len(range(0, width, patch))
-    products = [(N, dim, dim)] * 4 + [(N, dim, N), (N, N, dim), (N, dim, 4 * dim), (N, 4 * dim, dim)]
-    return sum(2 * a * b * c for a, b, c in products)
-
-
-def greedy_with_lists(score, batch, start, length):
-    rows = [[start] for _ in range(batch)]
+def beam_from_the_best(score, start, length, width):
+    kept = {(start,): 0.0}
     for _ in range(length):
-        for row, best in zip(rows, score(torch.tensor(rows))[:, -1].argmax(dim=-1).tolist(), strict=True):
-            row.append(best)
-    return torch.tensor(rows)[:, 1:]
-
-
-def greedy_into_a_table(score, batch, start, length):
-    written = torch.full((batch, length + 1), start)
-    for n in range(length):
-        written[:, n + 1] = score(written[:, : n + 1])[:, n].softmax(dim=-1).max(dim=-1).indices
-    return written[:, 1:]
+        longer = {}
+        for text, total in kept.items():
+            for symbol, gain in enumerate(score(torch.tensor([text]))[0, -1].softmax(0).log().tolist()):
+                longer[(*text, symbol)] = total + gain
+        kept = dict(sorted(longer.items(), key=lambda item: -item[1])[:width])
+    return torch.tensor(next(iter(kept))[1:])
 
 
 def mirror_on_a_parabola(count):
@@ -681,7 +682,7 @@ ONE_MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # built outside the 
 
 
 OTHER_ROUTES = {
-    "1.1": [step_of_torch, step_in_one_product],
+    "1.1": [read_by_torch, read_in_one_product],
     "1.2": [layers_by_recursion, layers_by_formula],
     "1.3": [bias_by_logit, bias_without_a_gate],
     "1.4": [torch.gru_cell, gru_with_sliced_gates],
@@ -693,11 +694,11 @@ OTHER_ROUTES = {
     "2.4": [shares_by_regression],
     "2.5": [factor_by_logarithms],
     "2.6": [chunks_joined_by_logsumexp],
-    "3.1": [parameters_of_torch],
-    "3.2": [shift_by_filling, shift_by_rolling],
+    "3.1": [parameters_of_two_layers],
+    "3.2": [seen_one_change_at_a_time],
     "3.3": [heads_by_slices, heads_of_torch],
-    "3.4": [flops_factored, flops_by_products],
-    "3.5": [greedy_with_lists, greedy_into_a_table],
+    "3.4": [writing_by_products],
+    "3.5": [beam_from_the_best],
     "3.6": [mirror_on_a_parabola, mirror_on_half_a_circle],
     "4.1": [field_from_the_end, field_by_gradient],
     "4.2": [dense_by_asking_the_convolution, dense_by_einsum],
@@ -802,9 +803,9 @@ def test_wrong_parameter_lists(answer, text, line):
 @pytest.mark.parametrize(
     ("exercise_id", "answer", "hint"),
     [
-        ("1.1", lambda x, h, W, U, b: step_of_torch(x, h, W, U, b).squeeze(), "wrong for a batch of one (B = 1) only"),
-        ("1.1", lambda x, h, W, U, b: h.copy_(step_of_torch(x, h, W, U, b)), "changes its input `h` in place"),
-        ("1.1", lambda x, h, W, U, b: torch.rnn_tanh_cell(x, h, W, U, b, b), "b is added twice"),
+        ("1.1", lambda x, W, U, b: read_by_torch(x, W, U, b).squeeze(), "wrong for a batch of one (B = 1) only"),
+        ("1.1", lambda x, W, U, b: read_by_torch(x.flip(1), W, U, b), "the sequence is read from its end"),
+        ("1.1", lambda x, W, U, b: read_by_torch(x[:, 1:], W, U, b), "the first item is never read"),
         ("1.2", lambda N, k, dilated: float(layers_by_formula(N, k, dilated)), "the float 4.0, expected the int 4"),
         ("1.3", lambda steps: torch.tensor(bias_by_logit(steps)), "`math` instead of `torch`"),
         ("1.3", lambda steps: math.log(0.5) / steps, "this is log f"),

@@ -24,40 +24,58 @@ def _step_case(batch: int, width: int, D: int, gates: int = 1, dtype=torch.float
     return Case(tuple(args), traits=("B = 1",) * (batch == 1), **options)
 
 
+def _read_case(batch: int, N: int, width: int, D: int, dtype=torch.float32, **options) -> Case:
+    """x, W, U and b."""
+    args = tuple(_values(*shape, dtype=dtype) for shape in [(batch, N, width), (D, width), (D, D), (D,)])
+    return Case(args, traits=("B = 1",) * (batch == 1), **options)
+
+
+def _reader(
+    order: Callable = lambda N: range(N),
+    state: Callable = lambda h, U: h @ U.T,
+    curve: Callable = tanh,
+    give: Callable = lambda states: states[-1],
+    first: float = 0.0,
+) -> Answer:
+    """The RNN's last state, or with a part replaced."""
+
+    def answer(x: Tensor, W: Tensor, U: Tensor, b: Tensor) -> Tensor:
+        states = [x.new_full((len(x), len(U)), first)]
+        for t in order(x.shape[1]):
+            states.append(curve(x[:, t] @ W.T + state(states[-1], U) + b))
+        return give(states)
+
+    return answer
+
+
 exercise(
     "1.1",
-    reference=lambda x, h, W, U, b: tanh(x @ W.T + h @ U.T + b),
+    reference=_reader(),
     cases=lambda: [
-        _step_case(3, 4, 5, gradient=True),
-        _step_case(1, 4, 3),
-        _step_case(1, 3, 3),
-        _step_case(4, 3, 3),
-        _step_case(2, 2, 6),
-        _step_case(2, 5, 4, dtype=torch.float64),
+        _read_case(3, 4, 4, 5, gradient=True),
+        _read_case(1, 6, 3, 4),
+        _read_case(2, 1, 3, 3),
+        _read_case(4, 3, 3, 3),
+        _read_case(2, 5, 2, 6, dtype=torch.float64),
     ],
     mistakes={
-        "there is no tanh; without it N steps are one linear map, and "
-        "nothing keeps the state bounded": lambda x, h, W, U, b: x @ W.T + h @ U.T + b,
-        "this is the sigmoid, which runs from 0 to 1; the state of this "
-        "cell is a tanh, from -1 to 1": lambda x, h, W, U, b: sigmoid(x @ W.T + h @ U.T + b),
-        "the bias b is left out": lambda x, h, W, U, b: tanh(x @ W.T + h @ U.T),
-        "b is added twice; torch's cell has two biases, this one has one": lambda *a: torch.rnn_tanh_cell(*a, a[4]),
-        "the old state h is not used, so nothing is remembered": lambda x, h, W, U, b: tanh(x @ W.T + b),
-        "the tanh is taken of each part; add first, then take one tanh of the sum": lambda x, h, W, U, b: (
-            tanh(x @ W.T) + tanh(h @ U.T + b)
+        "both slips are still there: begin with one item, then with what becomes of a row of `h`": _reader(
+            lambda N: range(1, N), lambda h, U: h @ U
         ),
-        "U is not transposed: a state is a row here, so U h is written `h @ U.T`": lambda x, h, W, U, b: tanh(
-            x @ W.T + h @ U + b
+        "the first item is never read": _reader(lambda N: range(1, N)),
+        "U is not transposed: a state is a row here, so U h is written `h @ U.T`": _reader(state=lambda h, U: h @ U),
+        "the last item is never read": _reader(lambda N: range(N - 1)),
+        "the sequence is read from its end": _reader(lambda N: reversed(range(N))),
+        "the old state is not used, so nothing is remembered": _reader(state=lambda h, U: 0.0),
+        "the old state is added as it is; it goes through U": _reader(state=lambda h, U: h),
+        "there is no tanh; without it N steps are one linear map": _reader(curve=lambda inside: inside),
+        "this is the sigmoid; the state of this cell is a tanh, from -1 to 1": _reader(curve=sigmoid),
+        "these are all the states; the last one is asked for": _reader(give=lambda states: torch.stack(states[1:], 1)),
+        "this is the mean of all states; the last one is asked for": _reader(
+            give=lambda states: torch.stack(states[1:]).mean(0)
         ),
-        "W is not transposed: an item is a row here, `x @ W.T`": lambda x, h, W, U, b: tanh(x @ W + h @ U.T + b),
-        "W and U are not transposed: input and state are rows here, "
-        "so W x is written `x @ W.T`": lambda x, h, W, U, b: tanh(x @ W + h @ U + b),
-        "the old state is added to the new one; this cell replaces it": lambda x, h, W, U, b: (
-            h + tanh(x @ W.T + h @ U.T + b)
-        ),
-        "b is added outside the tanh; it belongs to the sum inside": lambda x, h, W, U, b: tanh(x @ W.T + h @ U.T) + b,
-        "this is the ReLU, which has no upper limit; the state of this "
-        "cell is a tanh, from -1 to 1": lambda x, h, W, U, b: relu(x @ W.T + h @ U.T + b),
+        "the state begins with ones; nothing read yet means zeros": _reader(first=1.0),
+        "W is not transposed: an item is a row here, `x[:, t] @ W.T`": lambda x, W, U, b: _reader()(x, W.T, U, b),
     },
 )
 

@@ -17,45 +17,47 @@ def _normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tenso
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+Scorer = Callable[[Tensor], Tensor]  # symbols so far (B, n) -> scores of the next (B, n, K)
+
+
 # 3.1 -----------------------------------------------------------------------------------------------------------------
 
 
-@formulas(1, 1, True)
-def _counts(D: int, h: int, bias: bool) -> dict[str, float]:
-    d, weights, biases = D // h, 4 * D * D, 4 * D * bias
+@formulas(1, 1, 1)
+def _counts(D: int, h: int, g: int) -> dict[str, float]:
+    d = D // h
+    full, shared = D * D + D, D * g * d + g * d  # a map to all heads, and one to the g of keys or values
+    right = 2 * full + 2 * shared
     return {
-        "each head is given four D × D matrices of its own; the heads share them, each uses D/h of the columns": (
-            h * (weights + biases)
+        "keys and values are given `num_heads` heads; they have `kv_heads`": 4 * full,
+        "the maps of keys and values have a bias of length D; it has a number for each of kv_heads · d outputs": (
+            2 * full + 2 * (D * g * d + D)
         ),
-        "the biases are right, but each head is given four D × D matrices of its own; the heads share them": (
-            h * weights + biases
+        "the biases are missing": 2 * D * D + 2 * D * g * d,
+        "the biases of keys and values are missing": 2 * full + 2 * D * g * d,
+        "a head of keys is counted as one number; it has width d": 2 * full + 2 * (D * g + g),
+        "the maps of keys and values read d numbers; they read the whole token, D": 2 * full + 2 * (d * g * d + g * d),
+        "the values have all heads; they are shared as the keys are": 3 * full + shared,
+        "the queries are shared too; each of the h heads has its own": full + 3 * shared,
+        "the output map reads kv_heads · d numbers; there are h results, one for each query head": (
+            full + 2 * shared + g * d * D + D
         ),
-        "each head is given D × D matrices for q, k and v; the heads share them": (3 * h + 1) * (D * D + D * bias),
-        "the output projection is missing: q, k, v and out are four": 3 * D * D + 3 * D * bias,
-        "half of it is missing: q, k, v and out are four projections": 2 * D * D + 2 * D * bias,
-        "one projection is counted; there are four, for q, k, v and out": D * D + D * bias,
-        "the weights of the output projection are missing, D × D more": 3 * D * D + biases,
-        "the output projection has no bias here; it has one of length D, as the other three have": (
-            weights + 3 * D * bias
+        "the output projection is missing": full + 2 * shared,
+        "keys or values are missing; each has a map": 2 * full + shared,
+        "a bias is counted as one number; it has one for each output": 2 * (D * D + 1) + 2 * (D * g * d + 1),
+        "keys and values get h / kv_heads heads; that is how many queries share one, there are kv_heads": (
+            2 * full + 2 * (D + 1) * (h // g) * d
         ),
-        "one bias for all four projections; each has its own, of length D": weights + D * bias,
-        "a bias is counted as one number; it has one for each of the D outputs": weights + 4 * bias,
-        "the biases of one head are counted, of length d; there are h heads": weights + 4 * d * bias,
-        "the biases are counted although `bias` may be False": weights + 4 * D,
-        "the biases are missing": weights,
-        "a head's matrices are counted d × d; they take the whole token in, so they are D × d": 4 * h * d**2 + biases,
-        "the projections of one head are counted, D × d; there are h heads": 4 * D * d + 4 * d * bias,
-        "the output projection is counted D × d; it takes all heads in": 3 * D * D + D * d + biases,
-        "the MLP is counted too; here it is attention's four projections alone": 3 * weights + 9 * D * bias,
-        "the biases are counted just when `bias` is False": weights + 4 * D * (not bias),
-        "`/` always gives a float in Python; `//` divides whole numbers": float(weights + biases),
+        "each query head has a D × D map of its own; the heads share it": (h + 1) * full + 2 * shared,
+        "one set of keys and values is counted; there are kv_heads": 2 * full + 2 * (D * d + d),
+        "`/` always gives a float in Python; `//` divides whole numbers": float(right),
     }
 
 
 exercise(
     "3.1",
-    reference=lambda dim, num_heads, bias: 4 * dim * dim + 4 * dim * bias,  # the heads only cut D up
-    cases=lambda: on((12, 3, True), (12, 3, False), (64, 8, True), (8, 1, False), (768, 12, True)),
+    reference=lambda dim, num_heads, kv_heads: 2 * dim * (dim + 1) + 2 * (dim + 1) * (dim // num_heads) * kv_heads,
+    cases=lambda: on((12, 3, 1), (64, 8, 2), (24, 6, 3), (8, 4, 4), (768, 12, 4)),
     difference=compare.integers,
     mistakes=_counts,
 )
@@ -64,41 +66,122 @@ exercise(
 # 3.2 -----------------------------------------------------------------------------------------------------------------
 
 
-def shift_right(targets: Tensor, start: int) -> Tensor:
-    """(B, N) -> (B, N): `start` in front, the last target left out."""
-    return F.pad(targets[:, :-1], (1, 0), value=start)
+class _Writer:
+    """A small decoder, (B, n) -> scores (B, n, K): a position's scores depend on the tokens that its mask allows."""
+
+    def __init__(self, symbols: int, mask: Tensor):
+        size = len(mask)
+        self.mix = mask * (1 + torch.rand(size, size, generator=torch.Generator().manual_seed(size)))  # (N, N)
+        self.table = _normal(symbols, symbols, seed=symbols)
+
+    def __call__(self, written: Tensor) -> Tensor:
+        hot = F.one_hot(written, len(self.table)).float()  # (B, n, K)
+        n = written.shape[1]
+        return self.mix[:n, :n] @ (hot @ self.table)  #      (B, n, K)
 
 
-def _shift_cases() -> list[Case]:
-    sizes = [(2, 5, 9), (1, 4, 7), (3, 3, 0), (2, 1, 9), (4, 8, 99)]
-    return on(*(((torch.arange(B * N).reshape(B, N) * 5 + 1) % 97, start) for B, N, start in sizes))
+def _next_symbol(tokens: Tensor, m: int, symbols: int) -> Tensor:
+    changed = tokens.clone()
+    changed[:, m] = (changed[:, m] + 1) % symbols
+    return changed
 
 
-@formulas(torch.ones(1, 1), 1)
-def _shifts(x: Tensor, start: int) -> dict[str, Tensor]:
-    return {
-        "one token too many: the last target is nobody's input, leave it out": F.pad(x, (1, 0), value=start),
-        "`roll` brings the last target round to the front, where the start symbol belongs; the model would be told "
-        "the end": x.roll(1, dims=1),
-        "`roll` without `dims` flattens first, so a row begins with the last target of the row before": x.roll(1),
-        "this shifts to the left: position n is shown target n + 1, which comes after the one it has to name": (
-            F.pad(x[:, 1:], (0, 1), value=start)
-        ),
-        "the targets are not shifted: position n is shown the very target it has to name": x.clone(),
-        "the first target is overwritten, and the others stay; position n is shown the very target it has to name": (
-            F.pad(x[:, 1:], (1, 0), value=start)
-        ),
-        "the start symbol stands at the end; it is the first input": F.pad(x[:, :-1], (0, 1), value=start),
-        "the batch is shifted, not the sequence: the last axis counts positions": (
-            F.pad(x[:-1], (0, 0, 1, 0), value=start)
-        ),
-        "the first input is 0, whatever the start symbol is; put `start` there": shift_right(x, 0),
-        "the start symbol stands everywhere: each target is overwritten before it moves on": torch.full_like(x, start),
-        "the symbols have become floats; `torch.full_like` keeps the type of `targets`": shift_right(x, start).float(),
+def _sees(
+    change: Callable[[Tensor, int, int], Tensor] = _next_symbol,
+    differ: Callable[[Tensor, Tensor], Tensor] = lambda a, b: ((a - b).abs() > 1e-6).any(-1),  # (B, N)
+    over: Callable[[Tensor], Tensor] = lambda differs: differs.any(0),  # (N,)
+    table: Callable[[list[Tensor]], Any] = lambda columns: torch.stack(columns, dim=1),
+) -> Answer:
+    """Change one token at a time, and see which positions answer."""
+
+    def answer(score: Scorer, tokens: Tensor, symbols: int) -> Any:
+        before, columns = score(tokens), []
+        for m in range(tokens.shape[1]):
+            columns.append(over(differ(before, score(change(tokens, m, symbols)))))
+        return table(columns)
+
+    return answer
+
+
+def _from_here_on(tokens: Tensor, m: int, symbols: int) -> Tensor:
+    changed = tokens.clone()
+    changed[:, m:] = (changed[:, m:] + 1) % symbols
+    return changed
+
+
+def _to_here(tokens: Tensor, m: int, symbols: int) -> Tensor:
+    changed = tokens.clone()
+    changed[:, : m + 1] = (changed[:, : m + 1] + 1) % symbols
+    return changed
+
+
+def _put(value: int) -> Callable[[Tensor, int, int], Tensor]:
+    def change(tokens: Tensor, m: int, symbols: int) -> Tensor:
+        changed = tokens.clone()
+        changed[:, m] = value
+        return changed
+
+    return change
+
+
+def _sees_case(B: int, N: int, K: int, kind: str) -> Case:
+    ones = torch.ones(N, N)
+    masks = {
+        "a causal mask": ones.tril(),
+        "no mask": ones,
+        "a mask that is off by one": ones.tril(1),
+        "a window of two": ones.tril() - ones.tril(-2),
+        "the first token hidden": ones.tril() * (torch.arange(N) > 0),
     }
+    tokens = (torch.arange(B * N).reshape(B, N) * 3) % K
+    label = f"a decoder with {kind}, tokens {(B, N)}, symbols = {K}"
+    return Case((_Writer(K, masks[kind]), tokens, K), label=label, traits=("B = 1",) * (B == 1))
 
 
-exercise("3.2", reference=shift_right, cases=_shift_cases, mistakes=_shifts)
+exercise(
+    "3.2",
+    reference=_sees(),
+    cases=lambda: [
+        _sees_case(2, 5, 4, "a causal mask"),
+        _sees_case(1, 4, 6, "no mask"),
+        _sees_case(3, 6, 5, "a mask that is off by one"),
+        _sees_case(2, 7, 7, "a window of two"),
+        _sees_case(1, 5, 4, "the first token hidden"),
+    ],
+    mistakes={
+        "the table is transposed: row n says what position n sees, column m which token was changed": _sees(
+            table=torch.stack
+        ),
+        "all tokens from m on are changed at once; change one, so that the others are as they were": _sees(
+            _from_here_on
+        ),
+        "all tokens up to m are changed, or the change of the one before is still there; begin anew from `tokens`": (
+            _sees(_to_here)
+        ),
+        "token m becomes symbol 0, which it may be already; take another symbol than the one that stands there": _sees(
+            _put(0)
+        ),
+        "the best symbols are compared; scores may change although the best symbol stays": _sees(
+            differ=lambda a, b: a.argmax(-1) != b.argmax(-1)
+        ),
+        "it is the other way round: True where the scores have changed": _sees(
+            differ=lambda a, b: ((a - b).abs() <= 1e-6).all(-1)
+        ),
+        "these are numbers, the size of the change; the table holds True or False": _sees(
+            differ=lambda a, b: (a - b).abs().amax(-1), over=lambda differs: differs.amax(0)
+        ),
+        "the table holds 0 and 1; make it booleans": _sees(table=lambda columns: torch.stack(columns, 1).long()),
+        "there is a table for each row of the batch; say whether *any* row has changed": _sees(
+            over=lambda differs: differs, table=lambda columns: torch.stack(columns, 2)
+        ),
+        "each position is compared with its own token only; every position may see every token": _sees(
+            table=lambda columns: torch.stack(columns, 1) & torch.eye(len(columns)).bool()
+        ),
+        "this is the causal mask, whatever the decoder does; measure it": lambda score, tokens, symbols: torch.ones(
+            tokens.shape[1], tokens.shape[1], dtype=torch.bool
+        ).tril(),
+    },
+)
 
 
 # 3.3 -----------------------------------------------------------------------------------------------------------------
@@ -199,48 +282,58 @@ exercise(
 # 3.4 -----------------------------------------------------------------------------------------------------------------
 
 
-def _bill(N: float, D: int) -> float:
-    return 24 * N * D**2 + 4 * N**2 * D  # N = HW / P²
-
-
-@formulas(1, 1, 1, 1)
-def _bills(H: int, W: int, P: int, D: int) -> dict[str, float]:
-    N = (H // P) * (W // P)
-    linear, attention = 24 * N * D**2, 4 * N**2 * D
+@formulas(1, 1, True)
+def _bills(N: int, D: int, keep: bool) -> dict[str, float]:
+    steps = range(1, N + 1)
+    block = [24 * n * D**2 + 4 * n**2 * D for n in steps]  # all n tokens
+    token = [24 * D**2 + 4 * n * D for n in steps]  #        the new one, which looks at n keys
+    right = sum(token if keep else block)
     return {
-        "multiply–adds are counted; each is two operations, so the FLOPs are twice as many": _bill(N, D) // 2,
-        "12 N D² instead of 24 for the linear layers: their multiply–adds are not doubled, each is two operations, or "
-        "the MLP's hidden width is counted as D; it is 4D": linear // 2 + attention,
-        "2 N² D instead of 4 for attention: one of its two products is missing, q kᵀ *and* weights times v, or their "
-        "multiply–adds are not doubled": linear + attention // 2,
-        "the MLP is missing: its two layers take 16 N D²": 8 * N * D**2 + attention,
-        "8 N D² are missing: the four projections, or one of the MLP's two layers": 16 * N * D**2 + attention,
-        "the output projection is missing; q, k, v and out are four": 22 * N * D**2 + attention,
-        "one projection is counted; q, k, v and out are four": 18 * N * D**2 + attention,
-        "everything is doubled once more; the sizes 12 N D² and 2 N² D count multiply–adds, so double them once": (
-            2 * _bill(N, D)
+        "one pass over all N tokens is counted; without `keep`, each step runs the block again, on n tokens": (
+            right if keep else block[-1]
         ),
-        "the MLP's layers are counted 4D × 4D; they are D × 4D and 4D × D": 72 * N * D**2 + attention,
-        "the two products of attention lack D: each of the N² weights costs D multiply–adds": linear + 4 * N**2,
-        "the two products of attention have a D too many: each of the N² weights costs D": linear + attention * D,
-        "attention is counted with N; every query meets every key, so it is N²": linear + 4 * N * D,
-        "the linear layers lack a D: a token of D numbers becomes one of D or more": 24 * N * D + attention,
-        "the products of attention, 4 N² D, are missing": linear,
-        "the linear layers, 24 N D², are missing": attention,
-        "the linear layers are counted for one token; they run on all N": 24 * D**2 + attention,
-        "N is H/P, the tokens along one side; there are (H/P)(W/P)": _bill(H // P, D),
-        "HW is divided by P once; a patch covers P·P pixels": _bill(H * W // P, D),
-        "every pixel is a token; N is HW / P²": _bill(H * W, D),
-        "the height stands for both sides; an image need not be square": _bill((H // P) ** 2, D),
-        "a CLS token is counted; here the patches are all the tokens there are": _bill(N + 1, D),
-        "`/` always gives a float in Python; `//` divides whole numbers": float(_bill(N, D)),
+        "the two are swapped: with `keep` a step runs on the new token alone": sum(block if keep else token),
+        "with `keep`, the new token looks at n keys, its own among them, not at n - 1": (
+            right - 4 * N * D if keep else right
+        ),
+        "with `keep`, step n looks at the n keys there are, not at all N": (
+            N * (24 * D**2 + 4 * N * D) if keep else right
+        ),
+        "with `keep`, there is one query: the two products take n, not n²": (
+            sum(24 * D**2 + 4 * n**2 * D for n in steps) if keep else right
+        ),
+        "with `keep`, keys and values of earlier tokens are made again; they are kept": (
+            sum(20 * D**2 + 4 * n * D**2 + 4 * n * D for n in steps) if keep else right
+        ),
+        "with `keep`, the products with the keys are missing": 24 * N * D**2 if keep else right,
+        "without `keep`, all n queries meet all n keys: n², not n": (
+            right if keep else sum(24 * n * D**2 + 4 * n * D for n in steps)
+        ),
+        "without `keep`, the linear layers run on all n tokens, not on one": (
+            right if keep else sum(24 * D**2 + 4 * n**2 * D for n in steps)
+        ),
+        "without `keep`, every step is counted on all N tokens; step n has n": right if keep else N * block[-1],
+        "the steps are counted from 0 to N - 1; the first has one token, the start symbol": (
+            right - (4 * N * D if keep else block[-1])
+        ),
+        "multiply–adds are counted; each is two operations, so the FLOPs are twice as many": right // 2,
+        "the MLP is missing: its two layers take 16 D² for each token": (
+            right - 16 * D**2 * (N if keep else sum(steps))
+        ),
+        "one of attention's two products is missing, q kᵀ *and* weights times v": (
+            right - 2 * D * sum(n if keep else n**2 for n in steps)
+        ),
+        "with `keep`, this is the last step alone; add up all N": token[-1] if keep else right,
+        "`/` always gives a float in Python; `//` divides whole numbers": float(right),
     }
 
 
 exercise(
     "3.4",
-    reference=lambda height, width, patch, dim: _bill((height // patch) * (width // patch), dim),
-    cases=lambda: on((224, 224, 16, 768), (448, 448, 16, 768), (32, 48, 8, 64), (64, 16, 4, 96), (28, 28, 28, 10)),
+    reference=lambda count, dim, keep: sum(
+        24 * dim**2 + 4 * n * dim if keep else 24 * n * dim**2 + 4 * n**2 * dim for n in range(1, count + 1)
+    ),
+    cases=lambda: on((3, 4, False), (3, 4, True), (10, 8, False), (10, 8, True), (200, 64, False), (200, 64, True)),
     difference=compare.integers,
     mistakes=_bills,
 )
@@ -248,100 +341,89 @@ exercise(
 
 # 3.5 -----------------------------------------------------------------------------------------------------------------
 
-Scorer = Callable[[Tensor], Tensor]
 
-
-def _greedy(
-    pick: Callable[[Tensor], Tensor] = lambda scores: scores[:, -1].argmax(dim=-1, keepdim=True),  # (B, 1)
-    feed: Callable[[Tensor], Tensor] = lambda written: written,
-    keep: Callable[[Tensor], Tensor] = lambda written: written[:, 1:],
-    join: Callable[[Tensor, Tensor], list[Tensor]] = lambda old, new: [old, new],
+def _beam(
+    gain: Callable[[Tensor], Tensor] = lambda scores: scores.log_softmax(dim=-1),
+    add: Callable[[Tensor, Tensor], Tensor] = lambda total, new: total[:, None] + new,  # (beginnings, K)
+    widths: Callable[[int, int], int] = lambda width, step: width,
+    largest: bool = True,
+    keep: Callable[[Tensor], Tensor] = lambda texts: texts[0, 1:],
 ) -> Answer:
-    """Write `length` symbols, each the best one after those before it: -> (B, length), the start not included.
+    """Keep the `width` best beginnings, extend each by every symbol, keep the best again: -> (length,).
 
-    To replace: which symbol is picked, what the model is fed, what is returned, and the order.
+    To replace: what a symbol is worth, how that adds up, how many beginnings are kept at each step, what is returned.
     """
 
-    def answer(score: Scorer, batch: int, start: int, length: int) -> Tensor:
-        written = torch.full((batch, 1), start)  # (B, 1)
-        for _ in range(length):
-            written = torch.cat(join(written, pick(score(feed(written)))), dim=1)  # (B, 1 + n)
-        return keep(written)  # (B, length)
+    def answer(score: Scorer, start: int, length: int, width: int) -> Tensor:
+        texts, total = torch.full((1, 1), start), torch.zeros(1)
+        for step in range(length):
+            sums = add(total, gain(score(texts)[:, -1]))  # (beginnings, K)
+            count, K = min(widths(width, step), sums.numel()), sums.shape[1]
+            total, best = sums.flatten().topk(count, largest=largest)
+            texts = torch.cat([texts[best // K], best[:, None] % K], dim=1)  # (count, 1 + n)
+        return keep(texts)
 
     return answer
 
 
-greedy = _greedy()
+def _one_each(score: Scorer, start: int, length: int, width: int) -> Tensor:
+    """The `width` best first symbols, each continued greedily by itself."""
+    first = score(torch.full((1, 1), start))[:, -1].log_softmax(-1)
+    total, best = first[0].topk(min(width, first.shape[1]))
+    texts = torch.cat([torch.full((len(best), 1), start), best[:, None]], dim=1)
+    for _ in range(length - 1):
+        new, symbol = score(texts)[:, -1].log_softmax(-1).max(dim=-1)
+        total, texts = total + new, torch.cat([texts, symbol[:, None]], dim=1)
+    return texts[total.argmax(), 1:]
 
 
 def _scorer(symbols: int, seed: int) -> Scorer:
-    """A causal model in small: scores (B, n, K) that depend on all symbols so far, on their order, and on the row."""
-    table = _normal(symbols, symbols, seed=seed)
+    """A causal model in small: scores (B, n, K) that depend on the last two symbols and on the place."""
+    table = 1.5 * _normal(32, symbols, symbols, symbols, seed=seed)
 
     def score(written: Tensor) -> Tensor:
         if written.dtype != torch.int64 or written.ndim != 2:
             raise ValueError(f"score takes integers (B, n), not {written.dtype} {tuple(written.shape)}")
-        hot = F.one_hot(written, symbols).float()  # (B, n, K)
-        weight = torch.arange(1, written.shape[1] + 1)[None, :, None] / 2
-        row = torch.arange(len(written))[:, None, None] * _normal(symbols, seed=seed + 1)
-        return (hot * weight).cumsum(1) @ table + row  # (B, n, K)
+        before = F.pad(written[:, :-1], (1, 0))  # (B, n)
+        return table[torch.arange(written.shape[1]), before, written]  # (B, n, K)
 
     return score
 
 
-def _greedy_case(B: int, K: int, length: int) -> Case:
-    label = f"a model of {K} symbols, batch = {B}, start = {K - 1}, length = {length}"
-    return Case((_scorer(K, K), B, K - 1, length), label=label)
+def _beam_case(K: int, length: int, width: int, seed: int) -> Case:
+    label = f"a model of {K} symbols, start = {K - 1}, length = {length}, width = {width}"
+    return Case((_scorer(K, seed), K - 1, length, width), label=label)
 
+
+# K, length, width, seed: found by trying, so that every mistake below gives another text for at least one of them
+BEAMS = [(4, 5, 2, 0), (5, 6, 3, 1), (3, 4, 2, 2), (6, 3, 1, 3), (4, 6, 3, 4)]
 
 exercise(
     "3.5",
-    reference=greedy,
-    cases=lambda: [_greedy_case(*size) for size in [(3, 7, 6), (1, 5, 4), (2, 9, 9), (2, 4, 1), (4, 6, 3)]],
+    reference=_beam(),
+    cases=lambda: [_beam_case(*size) for size in BEAMS],
     mistakes={
-        "the scores of the first position are read each time; the next symbol stands in those of the last": (
-            _greedy(lambda scores: scores[:, 0].argmax(dim=-1, keepdim=True))
+        "this is greedy: one beginning is kept at each step; keep `width` of them": _beam(widths=lambda w, step: 1),
+        "each of the best first symbols goes its own way; after each step keep the best of *all* extensions": _one_each,
+        "the scores are added up as they are; only their log-softmax can be compared between beginnings": _beam(
+            gain=lambda scores: scores
         ),
-        "the best symbols of *all* positions are appended each time; only that of the last position is new": (
-            _greedy(lambda scores: scores.argmax(dim=-1))
+        "probabilities are added up; those of a text are multiplied, so add their logarithms": _beam(
+            gain=lambda scores: scores.softmax(dim=-1)
         ),
-        "one row is written; there are `batch` rows, each with a start symbol": (
-            lambda score, batch, start, length: greedy(score, 1, start, length)
+        "the last symbol alone decides; add its log-probability to that of the beginning": _beam(
+            add=lambda total, new: new + 0 * total[:, None]
         ),
-        "the model is shown only the last symbol; it needs all that has been written so far": (
-            _greedy(feed=lambda written: written[:, -1:])
+        "the *least* likely texts are kept": _beam(largest=False),
+        "the start symbol is still in front of the answer": _beam(keep=lambda texts: texts[0]),
+        "all the texts are returned; return the best one, (length,)": _beam(keep=lambda texts: texts[:, 1:]),
+        "the last of the texts is returned; `topk` puts the best one first": _beam(keep=lambda texts: texts[-1, 1:]),
+        "one row is still a batch, (1, length); return (length,)": _beam(keep=lambda texts: texts[:1, 1:]),
+        "one symbol too many: the loop runs `length` times": lambda score, start, length, width: _beam()(
+            score, start, length + 1, width
         ),
-        "once something is written, the start symbol is left out; the model needs all that stands before": (
-            _greedy(feed=lambda written: written[:, 1:] if written.shape[1] > 1 else written)
-        ),
-        "the start symbol is still in front of the answer": _greedy(keep=lambda written: written),
-        "the start symbol is returned as the first symbol, and the last one is missing": (
-            _greedy(keep=lambda written: written[:, :-1])
-        ),
-        "one symbol is missing at the end: the loop runs `length` times": _greedy(keep=lambda w: w[:, 1:-1]),
-        "one symbol too many: the loop runs `length` times": (
-            lambda score, batch, start, length: greedy(score, batch, start, length + 1)
-        ),
-        "the first row decides for the whole batch; each row has a best symbol of its own": (
-            _greedy(lambda scores: scores[:1, -1].argmax(dim=-1, keepdim=True).expand(len(scores), 1))
-        ),
-        "all symbols are named in one call, from nothing but start symbols; each has to see those before it": (
-            lambda score, batch, start, length: score(torch.full((batch, length), start)).argmax(dim=-1)
-        ),
-        "it starts from symbol 0; start from `start`": (
-            lambda score, batch, start, length: greedy(score, batch, 0, length)
-        ),
-        "the symbols are drawn at random by their probability; greedy takes the best, with `argmax`": (
-            _greedy(lambda scores: torch.multinomial(scores[:, -1].softmax(dim=-1), 1))
-        ),
-        "the *lowest* score is picked; take the `argmax`": (
-            _greedy(lambda scores: scores[:, -1].argmin(dim=-1, keepdim=True))
-        ),
-        "`argmax` without `dim` counts through the whole batch; the symbols are the last axis": (
-            _greedy(lambda scores: (scores[:, -1].argmax() % scores.shape[-1]).expand(len(scores), 1))
-        ),
-        "the new symbols are written in front of the old ones; append them": (
-            _greedy(join=lambda old, new: [new, old], keep=lambda written: written[:, :-1])
+        "one symbol is missing: the loop runs `length` times": lambda score, start, length, width: _beam()(
+            score, start, length - 1, width
         ),
     },
 )
