@@ -87,7 +87,7 @@ def relative_index() -> Sheet:
     tint = ("blue", "sand", "violet", "green", "teal", "green", "violet", "sand", "blue")
     s.text(84, 36, "the window", 15, weight=600)
     s.grid(44, 80, 2, 2, 40, "plain", lambda r, c: str(2 * r + c))
-    s.text(84, 186, "places in raster order", 13, kind="soft")
+    s.text(84, 186, "places 0 to 3", 13, kind="soft")
     s.text(300, 36, "query minus key", 15, weight=600)
     for n, name in enumerate(("−1", "0", "1")):
         s.text(262 + 44 * n + 18, 66, name, 13, kind="soft")
