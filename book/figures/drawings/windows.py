@@ -150,7 +150,7 @@ def pixels_and_queries() -> Sheet:
         "which they see each other and look at all tokens; each leaves as a class and a box, or as no object.",
     )  # fmt: skip
     s.grid(40, 126, 4, 4, 24, lambda r, c: "teal" if (r, c) in ((1, 1), (1, 2), (2, 1), (2, 2)) else "blue")
-    s.text(88, 244, "tokens, each of width D", 13, kind="soft")
+    s.text(88, 244, "tokens of width D", 13, kind="soft")
     s.path("M146 150H200V80H232")
     s.box(238, 56, 118, 48, "linear, D → P²", "violet")
     s.arrow(356, 80, 404, 80)
