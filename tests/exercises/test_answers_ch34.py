@@ -12,7 +12,7 @@ from vitedu.exercises import check
 def nine_heads(
     arange, pad=1, score=lambda delta, offset, alpha: -alpha * (delta - offset).square().sum(dim=-1), dim=-1
 ):
-    """Exercise 4.6 by the page's own recipe: positions as for Figure 4.10, in whatever type `arange` gives."""
+    """Exercise 4.5 by the page's own recipe: positions as for Figure 4.10, in whatever type `arange` gives."""
 
     def answer(images, weight, alpha):
         padded = F.pad(images, [pad] * 4)
@@ -110,10 +110,10 @@ RIGHT = [
     ("3.5", beam_of_lists),
     ("3.6", lambda count: list(on_a_parabola(-1, 2)(count))),
     ("4.2", dense_in_float32),
-    ("4.5", iou_one_by_one),
-    ("4.6", nine_heads(floats)),
-    ("4.6", nine_heads(torch.arange)),
-    ("4.6", nine_heads(floats, score=lambda d, o, a: -a * ((d[..., 0] - o[0]) ** 2 + (d[..., 1] - o[1]) ** 2))),
+    ("13.4", iou_one_by_one),
+    ("4.5", nine_heads(floats)),
+    ("4.5", nine_heads(torch.arange)),
+    ("4.5", nine_heads(floats, score=lambda d, o, a: -a * ((d[..., 0] - o[0]) ** 2 + (d[..., 1] - o[1]) ** 2))),
 ]
 
 WRONG = [
@@ -132,14 +132,14 @@ WRONG = [
         lambda f, x, p, s: (f(x.roll(p, 3)) - f(x).roll(int(p / s), 3)).norm().div(f(x).norm()).item(),
         "also below",
     ),
-    ("4.5", iou_place_by_place, "meet in all pairs"),
-    ("4.6", nine_heads(floats, dim=0), "the softmax runs over the queries"),
-    ("4.6", nine_heads(floats, score=lambda d, o, a: -a * (d - o).square().sum(-1).sqrt()), "distance is not squared"),
-    ("4.6", nine_heads(torch.arange, score=lambda d, o, a: -((d - o) ** 2).sum(-1).float()), "α is missing"),
-    ("4.6", nine_heads(floats, score=lambda d, o, a: -a * (d + o).square().sum(-1)), "look to the opposite side"),
-    ("4.6", nine_heads(floats, score=lambda d, o, a: -a * (d**2 - o**2).sum(-1)), "Δ has no effect"),
-    ("4.6", nine_heads(floats, pad=2), "the rim is two places wide"),
-    ("4.6", nine_heads(floats, score=lambda d, o, a: -20 * (d - o).square().sum(-1)), "this is the convolution itself"),
+    ("13.4", iou_place_by_place, "meet in all pairs"),
+    ("4.5", nine_heads(floats, dim=0), "the softmax runs over the queries"),
+    ("4.5", nine_heads(floats, score=lambda d, o, a: -a * (d - o).square().sum(-1).sqrt()), "distance is not squared"),
+    ("4.5", nine_heads(torch.arange, score=lambda d, o, a: -((d - o) ** 2).sum(-1).float()), "α is missing"),
+    ("4.5", nine_heads(floats, score=lambda d, o, a: -a * (d + o).square().sum(-1)), "look to the opposite side"),
+    ("4.5", nine_heads(floats, score=lambda d, o, a: -a * (d**2 - o**2).sum(-1)), "Δ has no effect"),
+    ("4.5", nine_heads(floats, pad=2), "the rim is two places wide"),
+    ("4.5", nine_heads(floats, score=lambda d, o, a: -20 * (d - o).square().sum(-1)), "this is the convolution itself"),
 ]
 
 
@@ -160,5 +160,5 @@ def test_wrong_answers_get_a_true_name(exercise_id, answer, hint, capsys):
 
 def test_no_trait_of_the_images_stands_for_the_size_of_alpha(capsys):
     """In 4.6, an answer that is right for a large α only is not told "right for C = 3 only"."""
-    check("4.6", nine_heads(floats, score=lambda d, o, a: -max(a, 8.0) * (d - o).square().sum(-1)))
+    check("4.5", nine_heads(floats, score=lambda d, o, a: -max(a, 8.0) * (d - o).square().sum(-1)))
     assert "right for" not in capsys.readouterr().out

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vitedu.exercises import check
 from vitedu.exercises.exercise import CHAPTERS, all_exercises, chapter_exercises
 from vitedu.models.hybrid import HybridViT, small_stem
+from vitedu.models.window_attention import partition, reverse, shift_mask
 from vitedu.train import TrainConfig, recipe
 from vitedu.vit import ViT
 
@@ -678,6 +679,67 @@ def overlap_above_the_last_that_fits(pictures, masks):
     return torch.stack(scores)
 
 
+def windows_one_by_one(x, attend, M):
+    B, H, W, C = x.shape
+    down, across = -(-H // M), -(-W // M)
+    padded = x.new_zeros(B, down * M, across * M, C)
+    padded[:, :H, :W] = x
+    places = [(slice(r * M, r * M + M), slice(c * M, c * M + M)) for r in range(down) for c in range(across)]
+    windows = attend(torch.stack([padded[:, rows, columns].flatten(1, 2) for rows, columns in places], dim=1))
+    result = torch.zeros_like(padded)
+    for n, (rows, columns) in enumerate(places):
+        result[:, rows, columns] = windows[:, n].view(B, M, M, C)
+    return result[:, :H, :W]
+
+
+def index_with_loops(rows, columns):
+    places = [(r, c) for r in range(rows) for c in range(columns)]
+    table = [[(q[0] - k[0] + rows - 1) * (2 * columns - 1) + q[1] - k[1] for k in places] for q in places]
+    return torch.tensor(table) + columns - 1
+
+
+def index_by_meshgrid(rows, columns):
+    places = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")).flatten(1)
+    difference = places[:, :, None] - places[:, None]
+    return (difference[0] + rows - 1) * (2 * columns - 1) + difference[1] + columns - 1
+
+
+def shift_by_index(x, attend, M, s):
+    H, W = x.shape[1:3]
+    rows, columns = (torch.arange(H) + s) % H, (torch.arange(W) + s) % W
+    windows = attend(partition(x[:, rows][:, :, columns], M), shift_mask((H, W), M, (s, s)))
+    return reverse(windows, M, W)[:, (torch.arange(H) - s) % H][:, :, (torch.arange(W) - s) % W]
+
+
+def iou_by_sets(scores, masks):
+    said, true = (set(map(tuple, where.nonzero().tolist())) for where in (scores > 0, masks))
+    return len(said & true) / len(said | true)
+
+
+def mask_by_three_slices(H, W, M, s):
+    """As the published code numbers the pieces."""
+    numbers, number = torch.zeros(1, H, W, 1), 0
+    cuts = (slice(0, -M), slice(-M, -s if s else None), slice(-s, None) if s else slice(0, 0))
+    for rows in cuts:
+        for columns in cuts:
+            numbers[:, rows, columns] = number
+            number += 1
+    pieces = partition(numbers, M)[0, :, :, 0]
+    return pieces[:, None] == pieces[:, :, None]
+
+
+def mask_by_distance(H, W, M, s):
+    """Tokens of a window belong together if they lay less than a window apart before the roll."""
+    rows, columns = ((torch.arange(side) + s) % side for side in (H, W))
+    places = torch.stack(torch.meshgrid(rows, columns, indexing="ij"), dim=-1)  # (H, W, 2): where each came from
+    places = partition(places[None], M)[0]  # (windows, M·M, 2)
+    near = (places[:, :, None] - places[:, None]).abs()
+    alone = torch.tensor([H == M, W == M])  # of one window along an axis, order tells: what came around lies before
+    before = places[:, :, None] < torch.tensor([s, s])
+    same = before == before.transpose(1, 2)
+    return ((near < M) & (same | ~alone)).all(dim=-1)
+
+
 ONE_MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # built outside the function that returns it
 
 
@@ -704,8 +766,7 @@ OTHER_ROUTES = {
     "4.2": [dense_by_asking_the_convolution, dense_by_einsum],
     "4.3": [error_by_indexing],
     "4.4": [gates_by_convolutions],
-    "4.5": [iou_of_torchvision, iou_axis_by_axis],
-    "4.6": [heads_by_rows_and_columns],
+    "4.5": [heads_by_rows_and_columns],
     "5.1": [count_in_one_line],
     "5.2": [unpatchify_with_loops, unpatchify_with_fold],
     "5.3": [box_with_modulo],
@@ -747,6 +808,12 @@ OTHER_ROUTES = {
     "10.1": [class_picture_by_what_cls_keeps],
     "10.2": [similar_places_by_cosine],
     "10.6": [overlap_above_the_last_that_fits],
+    "13.1": [windows_one_by_one],
+    "13.2": [index_with_loops, index_by_meshgrid],
+    "13.3": [shift_by_index],
+    "13.4": [iou_of_torchvision, iou_axis_by_axis],
+    "13.5": [iou_by_sets],
+    "13.6": [mask_by_three_slices, mask_by_distance],
 }
 
 

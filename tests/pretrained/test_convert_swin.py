@@ -5,9 +5,11 @@ import re
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 
-from vitedu.models.swin import Swin, SwinConfig
+from vitedu.models.swin import Swin, SwinBlock, SwinConfig
+from vitedu.models.window_attention import partition, reverse, shift_mask
 from vitedu.pretrained.convert_swin import carry, load_swin, published_name
 
 SIZES = {"embed_dim": 24, "depths": (2, 3), "num_heads": (3, 6)}
@@ -27,6 +29,27 @@ def of_timm(**changes) -> torch.nn.Module:
 def test_scores_are_timms_where_windows_divide_the_map():
     theirs, images = of_timm(), torch.randn(2, 3, 56, 56)
     torch.testing.assert_close(load_swin(theirs)(images), theirs(images), rtol=1e-5, atol=1e-5)
+
+
+def rolled_first(block: SwinBlock, x: torch.Tensor) -> torch.Tensor:
+    """`SwinBlock.attend` in timm's order: roll, then pad to whole windows."""
+    (H, W), M = x.shape[1:3], block.window
+    down, across = (0 if side <= M else block.shift for side in (H, W))
+    x = F.pad(x.roll((-down, -across), (1, 2)), (0, 0, 0, -W % M, 0, -H % M))
+    mask = shift_mask(tuple(x.shape[1:3]), M, (down, across)) if down or across else None
+    x = reverse(block.attention(partition(x, M), mask), M, x.shape[2])[:, :H, :W]
+    return x.roll((down, across), (1, 2))
+
+
+@torch.no_grad()
+def test_where_windows_do_not_divide_the_map_timm_rolls_before_it_pads(monkeypatch):
+    theirs, images = of_timm(img_size=(64, 96), depths=(2,), num_heads=(3,)), torch.randn(1, 3, 64, 96)
+    for weight in theirs.parameters():  # attention that tells one token from another
+        torch.nn.init.normal_(weight, std=1.0 if weight.ndim == 1 else weight[0].numel() ** -0.5)
+    ours, expected = load_swin(theirs, image_size=(64, 96)), theirs(images)
+    assert (ours(images) - expected).abs().max() > 1e-3 * expected.abs().max()
+    monkeypatch.setattr(SwinBlock, "attend", rolled_first)
+    torch.testing.assert_close(ours(images), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
 
 
 @torch.no_grad()

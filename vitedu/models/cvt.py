@@ -226,7 +226,7 @@ class CvT(nn.Module):
 
     def _check_size(self, images: Tensor) -> None:
         c, size = self.config, tuple(images.shape[-2:])
-        check_images(images, c.in_channels, self.head.weight)
+        check_images(images, c.in_channels, self.embeds[0].proj.weight)
         if size != pair(c.image_size) and ({*c.positions} != {"none"} or any(map(eq, c.kernels, c.strides))):
             raise ValueError(f"images are {size}, built for {pair(c.image_size)}; resize them, or build for that size")
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from vitedu.attention import Attention
 
-MASKED = -100.0  # added to the logit of a key from another piece; e^-100 is zero in float32, and no row is left empty
+MASKED = -100.0  # added to the logit of a key from another piece: e^-100 is nothing beside 1, and no row is left empty
 
 
 def partition(x: Tensor, window: int) -> Tensor:

@@ -5,9 +5,10 @@ from pathlib import Path
 import attention
 import pictures
 import recurrence
+import windows
 
 FOLDER = Path(__file__).resolve().parents[1]
-DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS}
+DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS, **windows.DRAWINGS}
 
 if __name__ == "__main__":
     for name, draw in DRAWINGS.items():
