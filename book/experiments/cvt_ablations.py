@@ -28,7 +28,7 @@ from vitedu.train import TrainConfig, evaluate
 from vitedu.train.augment import Augment
 from vitedu.vit import ViT, preset
 
-SIDE, EPOCHS, LONG = 64, or_smoke(6, 1), or_smoke(24, 1)
+SIDE, EPOCHS, LONG = 64, or_smoke(6, 1), or_smoke(24, 2)
 TRIED, TRIED_EPOCHS = or_smoke((1e-3, 2e-3, 4e-3), (2e-3,)), or_smoke(2, 1)
 RECIPE = TrainConfig(batch_size=or_smoke(64, 10), augment=Augment(flip=True, crop=4))
 VIT = preset("tiny", image_size=SIDE, patch_size=8, num_classes=10, position_std=0.02)
@@ -58,11 +58,14 @@ def trained(run: Run, data: Dataset, arm: str, epochs: int, rate: float, seed: i
     return {"curve": curve, "test": test, "seconds": seconds, "train_loss": history[-1]["train_loss"]}
 
 
-def row(run: Run, data: Dataset, done: list[dict], arm: str, epochs: int, seeds: list[int]) -> dict:
-    """An arm over the seeds, at the best of the rates that were tried for its model."""
-    rates = [one for one in done if one["part"] == "tried" and one["arm"][:3] == arm[:3]]
-    rate = max(rates, key=lambda one: one["accuracy"]["mean"])["rate"]
-    runs = [trained(run, data, arm, epochs, rate, seed) for seed in seeds]
+def best_rate(done: list[dict], arm: str) -> float:
+    """The best of the rates that were tried for the model of an arm."""
+    of_model = [one for one in done if one["part"] == "tried" and one["arm"][:3] == arm[:3]]
+    return max(of_model, key=lambda one: one["accuracy"]["mean"])["rate"]
+
+
+def row_of(arm: str, epochs: int, rate: float, runs: list[dict]) -> dict:
+    """What is recorded of an arm, a training for each seed."""
     measured = {"accuracy": spread([one["test"] for one in runs])}
     measured["val"] = spread([one["curve"][-1] for one in runs])
     measured["curve"] = [spread(list(values)) for values in zip(*(one["curve"] for one in runs), strict=True)]
@@ -79,19 +82,34 @@ def tried(run: Run, data: Dataset, arm: str, rate: float, seeds: list[int]) -> d
     return {"part": "tried", "arm": arm, "epochs": TRIED_EPOCHS, "rate": rate, "accuracy": accuracy}
 
 
+def row(run: Run, data: Dataset, done: list[dict], arm: str, epochs: int, seeds: list[int]) -> dict:
+    """An arm over the seeds."""
+    rate = best_rate(done, arm)
+    return row_of(arm, epochs, rate, [trained(run, data, arm, epochs, rate, seed) for seed in seeds])
+
+
+def name_of(arm: str, epochs: int) -> str:
+    """The name of a row."""
+    return arm if epochs == EPOCHS else f"{arm}, {epochs} epochs"
+
+
 def main() -> None:
     run, data = start(__doc__, device="cpu", rows=True), load("imagenette", image_size=SIDE)
-    rows, done = {}, recorded(run.name)["rows"] if run.row else []
-    for arm in ("ViT, learned positions", "CvT, no positions"):
-        rows |= {f"tried: {arm[:3]} at {rate}": partial(tried, run, data, arm, rate) for rate in TRIED}
-    rows |= {arm: partial(row, run, data, done, arm, EPOCHS) for arm in ARMS}
-    for arm in COMPARED:
-        rows[f"{arm}, {LONG} epochs"] = lambda seeds, arm=arm: row(run, data, done, arm, LONG, seeds[:1])
+    tries = {f"tried: {arm[:3]} at {rate}": (arm, rate) for arm in list(ARMS)[1:3] for rate in TRIED}
+    seeds = {(arm, EPOCHS): run.seeds for arm in ARMS} | {(arm, LONG): run.seeds[:1] for arm in COMPARED}
     if run.row:
+        done = recorded(run.name)["rows"]
+        rows = {name: partial(tried, run, data, *one) for name, one in tries.items()}
+        rows |= {name_of(*one): lambda _, one=one: row(run, data, done, *one, seeds[one]) for one in seeds}
         return repeat(run, rows, lambda found: per_cent(found["accuracy"]))
-    for name, compute in rows.items():
-        done.append({"name": name, **compute(run.seeds)})
-        run.record("test accuracy; of tried rates, validation accuracy", [data.describe()], done)
+    done = [{"name": name, **tried(run, data, *one, run.seeds)} for name, one in tries.items()]
+    cases = sorted(((*one, seed) for one in seeds for seed in seeds[one]), key=lambda case: (case[1], case[2]))
+    runs: dict[tuple, list[dict]] = {}
+    for arm, epochs, seed in cases:  # a seed of all arms, then the next; what is done is on disk
+        rate = best_rate(done, arm)
+        runs.setdefault((arm, epochs), []).append(trained(run, data, arm, epochs, rate, seed))
+        rows = [{"name": name_of(*one), **row_of(*one, best_rate(done, one[0]), found)} for one, found in runs.items()]
+        run.record("test accuracy; of tried rates, validation accuracy", [data.describe()], done + rows)
 
 
 if __name__ == "__main__":
