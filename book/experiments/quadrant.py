@@ -1,7 +1,7 @@
 """Where a CvT without positions learns where things are: in which quarter of the picture an object lies (6 min).
 
 An object of at most 32 pixels on flat grey lies in one of the four quarters of a picture of 64 pixels, and the question
-is in which. All pictures of an object are one picture, rolled round the edges by half its side. A model that any such
+is in which. All pictures of an object are one picture, rolled round the edges by half its side, and the test shows all four. A model that any such
 roll leaves unmoved cannot answer, whatever it learns; `moved` is by how much the scores change, before training and
 after it. Two traps, on which circular padding answers though nothing tells it where the edge is: a background with a
 seam, and objects that lie 16 pixels apart, one token of the last stage, of which the keys' stride takes every second.
@@ -53,11 +53,17 @@ CASES = [("quarters", arm) for arm in ARMS if arm != EVERY_KEY] + [
 CASES += [("near", EVERY_KEY)]
 
 
-def pictures(task: str, count: int, seed: int) -> Split:
-    """`count` objects, each in a quarter drawn at random; "near": those below or to the right 16 pixels away."""
+def pictures(task: str, count: int, seed: int, everywhere: bool = False) -> Split:
+    """Objects, each in a quarter drawn at random, or `everywhere`, a fourth as many in each of the four.
+
+    "near": those below or to the right are 16 pixels away, and not 32. "seam": the ground is brighter on one side.
+    """
     generator = torch.Generator().manual_seed(seed)
     drawn = draw_shapes(count, seed=seed, image_size=HALF, clutter=0.0)
-    quarter = torch.randint(4, (count,), generator=generator)
+    if everywhere:
+        drawn, quarter = drawn.subset(torch.arange(count // 4).repeat(4)), torch.arange(4).repeat_interleave(count // 4)
+    else:
+        quarter = torch.randint(4, (count,), generator=generator)
     step = HALF // 2 if task == "near" else HALF
     top, left = step * (quarter // 2), step * (quarter % 2)
     ground = torch.full((count, 3, SIDE, SIDE), GREY, dtype=torch.uint8)
@@ -74,7 +80,7 @@ def pictures(task: str, count: int, seed: int) -> Split:
 
 def drawn(task: str, seed: int) -> Dataset:
     """Training, validation and test pictures of a task."""
-    splits = [pictures(task, count, 3 * seed + part) for part, count in enumerate(COUNTS)]
+    splits = [pictures(task, count, 3 * seed + part, everywhere=part == 2) for part, count in enumerate(COUNTS)]
     return Dataset("quarters", f"embedded: drawn with seed {seed}", QUARTERS, *splits, flip=False, drawn=True)
 
 

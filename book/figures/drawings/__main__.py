@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import attention
+import convolutions
 import pictures
 import recurrence
 
 FOLDER = Path(__file__).resolve().parents[1]
-DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS}
+DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS, **convolutions.DRAWINGS}
 
 if __name__ == "__main__":
     for name, draw in DRAWINGS.items():
