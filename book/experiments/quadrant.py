@@ -2,8 +2,8 @@
 
 An object of at most 32 pixels on flat grey lies in one of the four quarters of a picture of 64 pixels, and the question
 is in which. All pictures of an object are one picture, rolled round the edges by half its side, and the test shows all
-four. A model that no such roll moves cannot answer, whatever it learns; `moved` is by how much the scores change, before
-training and after it. Two traps, in which circular padding answers though nothing tells it where the edge is: a
+four. A model that no such roll moves cannot answer, whatever it learns; `moved` is by how much the scores change,
+before training and after it. Two traps, in which circular padding answers though nothing tells it where the edge is: a
 background with a seam, and objects that lie 16 pixels apart, one token of the last stage, of which the keys' stride
 takes every second. At last, how well a token of an untrained model tells its row, on noise.
 
