@@ -1,13 +1,13 @@
-"""What CvT's parts are worth: its paper's three ablations and its stride, on Imagenette at 64 pixels (45 min on one core).
+"""What CvT's parts are worth: its paper's ablations, on Imagenette at 64 pixels (45 min on one core).
 
 A CvT of three stages and, for the first question, a ViT of about as many multiply-adds in the place of the paper's
 DeiT-S. Positions added or left out; token embeddings whose windows overlap or cut patches; convolutional or linear
 projections; keys and values at every second place or at all. Equal epochs; time and multiply-adds stand beside.
 
-The five questions. *Converged?* No: six epochs, after which most curves, recorded epoch by epoch, still rise. Four times
-the steps have not been run, so the page speaks of learning soon and from few pictures. *Tuned alike?* A ViT and a CvT
-have a rate each, the best of three in two epochs, on validation pictures of the first seed ("tried" rows); the arms of a
-model share it. That of CvT is the lowest of the three. *One difference?* Per pair of arms, but for the linear
+The five questions. *Converged?* No: six epochs, after which most curves, recorded epoch by epoch, still rise. Four
+times the steps have not been run, so the page speaks of learning soon and from few pictures. *Tuned alike?* A ViT and a
+CvT have a rate each, the best of three in two epochs, on validation pictures of the first seed ("tried" rows); the arms
+of a model share it. That of CvT is the lowest of the three. *One difference?* Per pair of arms, but for the linear
 projection, which has no stride: beside it stands the CvT that keeps every key. *Can it show?* A ViT whose patches stand
 in any order gives one answer: without positions it has to lose in the end. *Would a practitioner recognise it?* The
 paper trains 300 epochs on 1.28 million pictures; its tables stand beside.
