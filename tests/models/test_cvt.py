@@ -14,6 +14,7 @@ from tests.random_weights import random_images
 from vitedu.capture import capture_attention, capture_tokens
 from vitedu.cost import count_parameters
 from vitedu.inspection.layout import layout_of
+from vitedu.models.activation import QuickGELU
 from vitedu.models.cvt import CvT, CvTConfig, as_map, preset
 from vitedu.models.table import small_cvt
 from vitedu.pretrained.carry import carry, published_name
@@ -93,9 +94,17 @@ def scaled_by_head(model: CvT) -> None:
 
 
 def other_activation(model: CvT) -> None:
+    put_activation(model, nn.GELU("tanh"))
+
+
+def activation_of_the_other_code_base(model: CvT) -> None:
+    put_activation(model, QuickGELU())
+
+
+def put_activation(model: CvT, activation: nn.Module) -> None:
     for stage in model.stages:
         for block in stage.blocks:
-            block.mlp.activation = nn.GELU("tanh")
+            block.mlp.activation = activation
 
 
 def other_eps(model: CvT) -> None:
@@ -149,6 +158,7 @@ def the_mean_for_cls(model: CvT) -> None:
 MUTANTS = {
     scaled_by_head: (True,),
     other_activation: (True,),
+    activation_of_the_other_code_base: (False, True),
     other_eps: (False,),  # what both draws are for: it shows in a model as it starts, whose numbers are small, alone
     no_stride: (False, True),
     statistics_left_as_they_start: (True,),

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from tests import cvt_reference
 from tests.random_weights import random_images
 from vitedu.files import CheckpointError
-from vitedu.models.cvt import CvT, preset
+from vitedu.models.cvt import CvT, CvTConfig, preset
 from vitedu.pretrained import load_hf
-from vitedu.pretrained.carry import published_name
+from vitedu.pretrained.carry import carry, published_name
 from vitedu.pretrained.convert_cvt import CVT_MODELS, PRACTICES
 
 NAMES = {"Hugging Face": cvt_reference.HUGGING_FACE, "Microsoft": cvt_reference.MICROSOFT}
@@ -166,7 +166,27 @@ def test_scores_are_those_of_transformers(loud):
         names = cvt_reference.HUGGING_FACE
         theirs.load_state_dict(cvt_reference.random_weights(names, (64, 192, 384), (1, 2, 10), 7, loud=True))
     ours = load_hf("cvt-13", theirs)
+    assert len(ours.state_dict()) == len(theirs.state_dict())
     for size in ((2, 3, 96, 96), (1, 3, 224, 224), (1, 3, 65, 97)):
         images = random_images(*size)
         with torch.inference_mode():
             torch.testing.assert_close(ours(images), theirs(images).logits, atol=1e-5, rtol=0)
+
+
+def test_a_step_of_training_leaves_the_batch_statistics_of_transformers():
+    """In training their stochastic depth differs from the authors', so it is off; see exercise 12.4."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    sizes = {"embed_dim": [16, 32, 64], "num_heads": [1, 2, 4], "depth": [1, 2, 3], "drop_path_rate": [0.0, 0.0, 0.0]}
+    config = transformers.CvtConfig(num_labels=5, **sizes)
+    theirs = transformers.CvtForImageClassification(config)
+    weights, images = theirs.state_dict(), random_images(4, 3, 48, 80)
+    names, activation = PRACTICES["Hugging Face"]
+    shape = CvTConfig(dims=(16, 32, 64), depths=(1, 2, 3), num_heads=(1, 2, 4), num_classes=5, activation=activation)
+    ours = carry(weights, CvT, shape, names).train()
+    torch.testing.assert_close(ours(images), theirs.train()(images).logits, atol=1e-5, rtol=0)
+    after = theirs.state_dict()
+    for name, value in ours.state_dict().items():
+        torch.testing.assert_close(value, after[published_name(name, names)], atol=1e-6, rtol=1e-5)
+    moved = [name for name, value in after.items() if "running_mean" in name and value.abs().max() > 1e-5]
+    assert len(moved) == 3 * sum(shape.depths)

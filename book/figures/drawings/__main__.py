@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import attention
+import convolutions
 import pictures
 import recurrence
 import windows
 
 FOLDER = Path(__file__).resolve().parents[1]
-DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS, **windows.DRAWINGS}
+PARTS = (recurrence, attention, pictures, convolutions, windows)
+DRAWINGS = {name: draw for part in PARTS for name, draw in part.DRAWINGS.items()}
 
 if __name__ == "__main__":
     for name, draw in DRAWINGS.items():
