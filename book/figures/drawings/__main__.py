@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import attention
+import learning
 import pictures
 import recurrence
 
 FOLDER = Path(__file__).resolve().parents[1]
-DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS}
+DRAWINGS = {**recurrence.DRAWINGS, **attention.DRAWINGS, **pictures.DRAWINGS, **learning.DRAWINGS}
 
 if __name__ == "__main__":
     for name, draw in DRAWINGS.items():
