@@ -1,0 +1,142 @@
+"""Who is ahead with how many pictures: a ViT, a hybrid, a CvT and a ResNet on parts of CIFAR-10 (45 min on one core).
+
+From 500 to 45,000 training pictures, each part with the same share of every class. All four have about the same number
+of multiply-adds a picture. A run is read twice, after equal steps and after equal processor time: its rate stays to the
+end, and a moving average of the weights is what is asked (see `_steady`), so that no mark is an unfinished run.
+`longer` is the first seed on all pictures for four times as long.
+"""
+
+from dataclasses import replace
+
+import torch
+from _rates import tuned, val_by_rate
+from _record import Run, load, multiply_adds, or_smoke, spread, start
+from _steady import after_each_step, averaged, start_loop, steady
+from torch import nn
+
+from vitedu.cost import count_parameters
+from vitedu.data import Dataset, Split
+from vitedu.data.dataset import stratified_split
+from vitedu.models.cnn import CNNConfig, ResNet
+from vitedu.models.cvt import CvT, CvTConfig
+from vitedu.models.hybrid import SMALL_STEM, HybridViT
+from vitedu.train import TrainConfig, evaluate
+from vitedu.train.augment import Augment
+from vitedu.vit import ViT, preset
+
+VIT = preset("tiny", image_size=32, num_classes=10, patch_size=8, pool="mean", position_std=0.02)
+CVT = CvTConfig(image_size=32, num_classes=10, dims=(32, 64, 128), depths=(1, 1, 2), num_heads=(1, 2, 4), pool="mean")
+MODELS = {
+    "ViT": lambda: ViT(VIT),
+    "hybrid": lambda: HybridViT(replace(VIT, depth=2), SMALL_STEM),
+    "CvT": lambda: CvT(CVT),
+    "ResNet": lambda: ResNet(CNNConfig(widths=(16, 32, 64), stem_stride=2)),
+}
+SIZES = or_smoke((500, 2_000, 8_000, 45_000), (10, 20))
+STEPS, SECONDS = or_smoke((720, 30.0), (2, 0.02))  # the two marks at which all are compared
+LONGER = 4
+TUNED_ON, TUNED_STEPS = or_smoke((8_000, 360), (20, 2))
+RATES = (5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
+BATCH, WARMUP, ASKED = or_smoke((125, 50, 2_000), (10, 1, 10))  # the last: training pictures that are asked about
+RECIPE = TrainConfig(batch_size=BATCH, ema=0.99, augment=Augment(crop=4, flip=True))
+SHARES = (1 / 8, 1 / 4, 1 / 2, 1)  # of the seconds, where the validation pictures are looked at
+
+
+def part_of(data: Dataset, images: int) -> Split:
+    """So many training pictures, each class with its share: always the same ones."""
+    if images >= len(data.train):
+        return data.train
+    _, chosen = stratified_split(data.train.labels, images)
+    return data.train.subset(chosen)
+
+
+def looped(run: Run, data: Dataset, model: str, train: Split, steps: int, rate: float, seed: int):
+    """A fresh model and what trains it for up to so many steps."""
+    convolves = model in ("hybrid", "ResNet")
+    recipe = steady(RECIPE, steps, WARMUP, len(train))
+    config = replace(recipe, lr=rate, seed=seed, channels_last=convolves)
+    return start_loop(run, MODELS[model], data, config, len(train))
+
+
+def tried(run: Run, data: Dataset, model: str, rate: float, seed: int) -> dict:
+    """A short run on some of the pictures: what it gets on validation pictures."""
+    train = part_of(data, TUNED_ON)
+    loop = looped(run, data, model, train, TUNED_STEPS, rate, seed)
+    for _ in after_each_step(run, loop, train, TUNED_STEPS):
+        pass
+    found = evaluate(averaged(loop, train), data.val, data).accuracy
+    print(f"{model} rate {rate:g}: {100 * found:.1f} %", flush=True)
+    return {"val": found}
+
+
+def asked(model: nn.Module, data: Dataset, train: Split) -> dict[str, float]:
+    """Accuracy on test, validation and training pictures."""
+    parts = {"accuracy": data.test, "val": data.val, "train": train.subset(torch.arange(len(train))[:ASKED])}
+    return {name: evaluate(model, split, data).accuracy for name, split in parts.items()}
+
+
+def read(run: Run, data: Dataset, case: tuple[str, int, int], rate: float, times: int = 1) -> dict:
+    """One run, read after `times` the steps and after `times` the seconds, whichever comes first, and on the way."""
+    model, images, seed = case
+    train, steps, seconds = part_of(data, images), times * STEPS, times * SECONDS
+    loop = looped(run, data, model, train, 4 * steps, rate, seed)
+    marks = [share * seconds for share in (*(share / times for share in SHARES if times > 1), *SHARES)]
+    found = {"curve": []}
+    for done, spent in after_each_step(run, loop, train, 4 * steps):
+        here = {"images_seen": float(done * min(BATCH, images)), "cpu_seconds": spent}
+        while len(found["curve"]) < len(marks) and spent >= marks[len(found["curve"])]:
+            look = averaged(loop, train)
+            found["curve"].append({"val": evaluate(look, data.val, data).accuracy} | here)
+        if done == steps:
+            found["at_steps"] = asked(averaged(loop, train), data, train) | here
+        if "at_seconds" not in found and spent >= seconds:
+            found["at_seconds"] = asked(averaged(loop, train), data, train) | here
+        if {"at_steps", "at_seconds"} <= found.keys():
+            break
+    line = {part: {k: round(v, 3) for k, v in found[part].items()} for part in ("at_steps", "at_seconds")}
+    print(f"{model} {images} images, seed {seed}, times {times}: {line}", flush=True)
+    return found | {"marks": marks}
+
+
+def over(found: list[dict]) -> dict:
+    """Each number of these dicts as a spread over them."""
+    return {key: spread([one[key] for one in found]) for key in found[0]}
+
+
+def row(part: str, model: str, images: int, found: list[dict]) -> dict:
+    """The runs of a model on one part of the pictures."""
+    times = LONGER if part == "longer" else 1
+    row = {"part": part, "model": model, "images": images, "steps": times * STEPS, "seconds": times * SECONDS}
+    row |= {name: over([one[name] for one in found]) for name in ("at_steps", "at_seconds")}
+    at = zip(*(one["curve"] for one in found), strict=True)
+    return row | {
+        "curve": [{"seconds": mark} | over(list(ones)) for mark, ones in zip(found[0]["marks"], at, strict=True)]
+    }
+
+
+def main() -> None:
+    run, data = start(__doc__), load("cifar10")
+    first = replace(run, seeds=run.seeds[:1])
+    runs, rates = tuned(first, lambda *case: tried(run, data, *case), list(MODELS), RATES)
+    size = {
+        name: {"rate": rates[name], "val_accuracy_by_rate": val_by_rate(runs[name])}
+        | {"parameters": count_parameters(build()), "macs": multiply_adds(build().eval(), 32)}
+        for name, build in MODELS.items()
+    }
+    cases = [(model, images, seed) for images in SIZES for model in MODELS for seed in run.seeds]
+    done = run.each(lambda case: read(run, data, case, rates[case[0]]), cases)
+    found = dict(zip(cases, done, strict=True))
+    rows = [
+        row("curve", model, images, [found[model, images, seed] for seed in run.seeds]) | size[model]
+        for images in SIZES
+        for model in MODELS
+    ]
+    most = [(model, SIZES[-1], run.seeds[0]) for model in MODELS]
+    longer = run.each(lambda case: read(run, data, case, rates[case[0]], LONGER), most)
+    rows += [row("longer", case[0], case[1], [one]) | size[case[0]] for case, one in zip(most, longer, strict=True)]
+    about = "accuracy on CIFAR-10 of four models on growing parts of it, after equal steps and after equal time"
+    run.record(about, [data.describe()], rows)
+
+
+if __name__ == "__main__":
+    main()
