@@ -109,9 +109,8 @@ def row(part: str, model: str, images: int, found: list[dict]) -> dict:
     row = {"part": part, "model": model, "images": images, "steps": times * STEPS, "seconds": times * SECONDS}
     row |= {name: over([one[name] for one in found]) for name in ("at_steps", "at_seconds")}
     at = zip(*(one["curve"] for one in found), strict=True)
-    return row | {
-        "curve": [{"seconds": mark} | over(list(ones)) for mark, ones in zip(found[0]["marks"], at, strict=True)]
-    }
+    curve = [{"seconds": mark} | over(list(ones)) for mark, ones in zip(found[0]["marks"], at, strict=True)]
+    return row | {"curve": curve}
 
 
 def main() -> None:
