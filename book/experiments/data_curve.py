@@ -80,7 +80,7 @@ def read(run: Run, data: Dataset, case: tuple[str, int, int], rate: float, times
     model, images, seed = case
     train, steps, seconds = part_of(data, images), times * STEPS, times * SECONDS
     loop = looped(run, data, model, train, 4 * steps, rate, seed)
-    marks = [share * seconds for share in (*(share / times for share in SHARES if times > 1), *SHARES)]
+    marks = sorted({share * end for share in SHARES for end in (SECONDS, seconds)})
     found = {"curve": []}
     for done, spent in after_each_step(run, loop, train, 4 * steps):
         here = {"images_seen": float(done * min(BATCH, images)), "cpu_seconds": spent}
