@@ -40,7 +40,7 @@ MODELS = {
     "hybrid": lambda: HybridViT(VIT, SMALL_STEM),
     "ResNet": lambda: ResNet(CNNConfig(widths=(16, 32, 64), num_classes=6, stem_stride=2)),
 }
-STEPS = dict(zip(MODELS, or_smoke((500, 1_200, 3_000, 800, 800), (2,) * 5), strict=True))  # as many as it needs
+STEPS = dict(zip(MODELS, or_smoke((400, 1_200, 3_000, 800, 800), (2,) * 5), strict=True))  # as many as it needs
 BATCH, WARMUP = or_smoke((60, 50), (12, 1))
 MARKS = or_smoke(5, 1)  # points of a curve
 TRIED = 2 / 5  # of the steps, for the choice of the rate
