@@ -25,7 +25,7 @@ from vitedu.train.augment import Augment
 from vitedu.train.budget import steps_for
 
 WIDTHS = (16, 32, 64)
-IMAGES, SECONDS, LONGER = or_smoke((3_000, 10.0, 4), (20, 0.02, 2))
+IMAGES, SECONDS, LONGER = or_smoke((3_000, 8.0, 4), (20, 0.02, 2))
 
 
 class Channels(nn.LayerNorm):
