@@ -380,6 +380,9 @@ mistakes = {
         vit[sizes.index(n)].mean().item() if (n := overtakes(sizes, vit, cnn)) < math.inf else n
     ),
     "this is the largest size at which it is ahead; return the first from which on it is": _last,
+    "this is the last of the sizes; it is ahead from a smaller one on": lambda sizes, vit, cnn: (
+        float(sizes[-1]) if vit[-1].amin() > cnn[-1].amax() else math.inf
+    ),
     "this is the size before: the last at which it is not ahead": _first(
         shown=lambda sizes, n: float(sizes[max(n - 1, 0)])
     ),

@@ -22,7 +22,7 @@ def assumptions() -> Sheet:
          lambda r, c: "?" if (r, c) == (3, 3) else "",
          ("reads every place,", "with weights from the content,", "by one rule for all tokens")),
         (510, "fully connected", "violet", lambda r, c: str(6 * r + c + 1),
-         ("reads every place,", "each with its own weight,", "and others for the next output")),
+         ("reads every place,", "each with its own weight,", "and others for the next one")),
     )  # fmt: skip
     for x, name, colour, words, says in panels:
         s.text(x + 84, 34, name, 17, weight=600)
