@@ -1,13 +1,25 @@
-"""Shape or texture: which cue a model has learned where both name the class (about 12 min on one core).
+"""Shape or texture: which cue a model has learned where both name the class (about 8 min on one core).
 
 On `shapes` of 24×24 pixels without clutter, whose objects have a shape and a texture (their colour is random). Trained
 where the two agree, each model is asked about pictures where they differ: does it answer with the class of the shape,
 with that of the texture, or with another one? ViTs with patches of 2, 4 and 8 pixels, a hybrid, a ResNet.
 
-The control: the same with random textures, so that only the shape can answer. It says what each model can learn of
-shapes at this size, and what it answers to a conflict then.
+The control, one seed: the same with random textures, so that only the shape can answer. It says what each model can
+learn of shapes at this size, and what it answers to a conflict then.
 
 The rate is the same to the end, and a moving average of the weights is what is asked (see `_steady`).
+
+The five questions. *Converged?* The ResNet and the hybrid name 94 to 99 % of new agreeing pictures, the ViTs 55 to 79
+and still rising, each after as many steps as there was time for: families are not compared at equal skill. Shares on
+the way are recorded; the share by texture rises with skill in all five, and nowhere does shape overtake it. The three
+ViTs end about equally skilled. *Tuned alike?* Each has its own rate, chosen on agreeing validation pictures early in
+training, between two worse ones for the ViTs; for the ResNet and the hybrid it is the highest tried. *One difference?*
+Between the trainings, the textures; between the models, much else. Among the ViTs the patch also changes the steps.
+*Can it show?* With random textures the same ResNet and the same hybrid answer conflicts by shape, so that it was the
+agreeing pictures that made them read textures. The ViT with patches of 4 learns nothing from shapes in that time, the
+one with 8 a little: that ViTs answer by texture may mean only that they could not do otherwise. *Recognisable?* That
+CNNs lean on textures is known from photographs. That large ViTs lean on them less, as has been reported of such, is
+nothing that this can confirm or refute.
 """
 
 from collections.abc import Sequence
