@@ -4,12 +4,13 @@ from pathlib import Path
 
 import attention
 import convolutions
+import learning
 import pictures
 import recurrence
 import windows
 
 FOLDER = Path(__file__).resolve().parents[1]
-PARTS = (recurrence, attention, pictures, convolutions, windows)
+PARTS = (recurrence, attention, pictures, learning, convolutions, windows)
 DRAWINGS = {name: draw for part in PARTS for name, draw in part.DRAWINGS.items()}
 
 if __name__ == "__main__":
