@@ -150,10 +150,23 @@ class Run:
     def write(self, content: dict) -> None:
         """Write book/results/NAME.json, or for a trial run a file elsewhere, and show what is in it."""
         path = self.folder(RESULTS) / f"{self.name}.json"
-        path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(without_holes(content), indent=1, ensure_ascii=False, allow_nan=False)
+        path.write_text(text + "\n", encoding="utf-8")
         if self.scratch:
             print("would record:", *(str(row)[:118] for row in content["rows"]), sep="\n  ")
         print(f"wrote {path} after {time.perf_counter() - self.began:.0f} s")
+
+
+def without_holes(node: object) -> object:
+    """The same without the "std" of single values, which is no number and must not be mistaken for a spread."""
+    if isinstance(node, dict):
+        return {key: without_holes(value) for key, value in node.items() if key != "std" or not is_nan(value)}
+    return [without_holes(one) for one in node] if isinstance(node, list) else node
+
+
+def is_nan(value: object) -> bool:
+    """Whether this is the number that is none."""
+    return isinstance(value, float) and math.isnan(value)
 
 
 def start(
@@ -226,7 +239,7 @@ def spread(values: list[float]) -> dict:
 
 def per_cent(found: dict) -> str:
     """A spread of shares, such as `93.12 ± 0.30 % (3 seeds)`."""
-    mean, std, count = 100 * found["mean"], 100 * found["std"], len(found["values"])
+    mean, std, count = 100 * found["mean"], 100 * found.get("std", math.nan), len(found["values"])
     return f"{mean:.2f} ± {std:.2f} % ({count} seeds)" if count > 1 else f"{mean:.2f} % (1 seed)"
 
 

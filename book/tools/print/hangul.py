@@ -9,7 +9,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 HANGUL = "\uac00-\ud7a3\u1100-\u11ff\u3130-\u318f"
-SIGNS = "●○→←√∝≈≤≥∂∎✓ℓεσρκαφΦΣ−ᵀ₀⁰⁹"
+SIGNS = "●○→←↑↓↔⇒⊙⊗⅓⅔⅛⅜⅝⅞√∝≈≤≥∂∎✓ℓεσρκαφΦΣ−ᵀ₀⁰⁹"
 OTHER = re.compile(rf"(?P<hangul>[{HANGUL}]+(?: +[{HANGUL}]+)*)|[{SIGNS}]+")
 IN_CODE = (nodes.literal, nodes.literal_block, nodes.math, nodes.math_block, nodes.raw)
 
