@@ -231,6 +231,11 @@ def multiply_adds(model: nn.Module, side: int) -> int:
     return counter.get_total_flops() // 2
 
 
+def nothing(*_: object) -> dict[str, float]:
+    """What `fit` measures after each epoch, where the time of a run is to be that of its training alone."""
+    return {}
+
+
 def spread(values: list[float]) -> dict:
     """Mean and sample standard deviation, with the values behind them."""
     std = statistics.stdev(values) if len(values) > 1 else math.nan  # one value has no spread

@@ -24,7 +24,7 @@ from dataclasses import replace
 import torch
 import torch.nn.functional as F
 from _rates import tuned, val_by_rate
-from _record import multiply_adds, or_smoke, spread, start
+from _record import multiply_adds, nothing, or_smoke, spread, start
 from torch import Tensor, nn
 
 from vitedu.data import Dataset, Split, load, normalise
@@ -140,11 +140,6 @@ def main() -> None:
     about = "IoU of small models that say for each pixel of a drawn picture whether it belongs to the object"
     counts = f"{PICTURES:,} pictures of {SIDE} × {SIDE} to learn from, {TESTED // 2:,} to choose on, {TESTED:,} others"
     run.record(about, [f"vitedu.data.draw_shapes, in colour or as_tones: {counts}"], rows)
-
-
-def nothing(model: nn.Module, split: Split, data: object) -> dict[str, float]:
-    """Measured after each epoch: nothing."""
-    return {}
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from dataclasses import replace
 
 import torch
 from _rates import tuned, val_by_rate
-from _record import Run, load, multiply_adds, or_smoke, per_cent, spread, start
+from _record import Run, load, multiply_adds, nothing, or_smoke, per_cent, spread, start
 from torch import Tensor, nn
 
 from vitedu.cost import count_parameters
@@ -44,11 +44,6 @@ STUDENT = TrainConfig(epochs=EPOCHS, batch_size=125, augment=AUGMENT)
 OF_TEACHER = TrainConfig(epochs=TAUGHT, batch_size=125, lr=8e-3, channels_last=True, augment=AUGMENT)
 SMOOTH = STUDENT.label_smoothing  # of what is learned from labels, as in DeiT; the teacher's answers are left alone
 HEADS = ("cls", "dist", "both")
-
-
-def nothing(*_: object) -> dict[str, float]:
-    """No look at the validation pictures after each epoch: the time of an arm is that of its training."""
-    return {}
 
 
 @torch.no_grad()

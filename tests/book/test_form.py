@@ -257,7 +257,7 @@ def test_the_setup_cell_imports_what_the_chapter_uses(chapter):
     imports, _ = split_imports(first.source)
     late = [name for cell in others for name in split_imports(cell.source)[0]]
     assert not late, f"import {late} in the setup cell"
-    text = [cell.source for cell in cells_of(chapter) if cell is not first]
+    text = [cell.source for cell in cells_of(chapter) if cell.id != first.id]
     used = set(re.findall(r"\w+", "\n".join(text)))
     assert not {name for name in imports if name not in used and name not in common_setup()[0]}
 

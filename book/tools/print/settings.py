@@ -64,9 +64,16 @@ def printed() -> dict:
         "html_title": title,
         "print_address": address,
         "suppress_warnings": ["design.fa-build"],
-        # PDF
+        **for_pdf(title, site["author"], address, repository),
+        **for_epub(title, site["author"], site["copyright"], address),
+    }
+
+
+def for_pdf(title: str, author: str, address: str, repository: str) -> dict:
+    """The settings of the LaTeX builder."""
+    return {
         "latex_engine": "xelatex",
-        "latex_documents": [("book/intro", "book.tex", title, site["author"], "manual")],
+        "latex_documents": [("book/intro", "book.tex", title, author, "manual")],
         "latex_additional_files": [f"book/tools/print/tex/{name}.tex" for name in ("fonts", "look", "title")],
         "latex_show_urls": "no",
         "latex_use_xindy": False,
@@ -85,13 +92,18 @@ def printed() -> dict:
             "tableofcontents": r"{\hypersetup{linkcolor=bookink}\sphinxtableofcontents}",
             "printindex": "",
         },
-        # ePub
+    }
+
+
+def for_epub(title: str, author: str, years: str, address: str) -> dict:
+    """The settings of the ePub builder."""
+    return {
         "epub_basename": EPUB.removesuffix(".epub"),
         "epub_title": title,
-        "epub_author": site["author"],
-        "epub_publisher": site["author"],
-        "epub_contributor": site["author"],
-        "epub_copyright": f"{site['copyright']}, {site['author']}. Text and figures CC BY 4.0, code MIT.",
+        "epub_author": author,
+        "epub_publisher": author,
+        "epub_contributor": author,
+        "epub_copyright": f"{years}, {author}. Text and figures CC BY 4.0, code MIT.",
         "epub_description": "An interactive book that builds the Vision Transformer piece by piece, in PyTorch.",
         "epub_identifier": address,
         "epub_scheme": "URL",
