@@ -66,14 +66,14 @@
       };
       body.replaceChildren(
         el("span"),
-        ...heads.map((h) => el("span", { class: "vp-head", text: h === "mean" ? "mean" : `head ${h + 1}` })),
+        ...heads.map((h) => el("span", { class: "vp-head", text: h === "mean" ? "mean" : `head ${h}` })),
         ...layers
           .map((l) => [
-            el("span", { class: "vp-layer", text: `layer ${l + 1}` }),
+            el("span", { class: "vp-layer", text: `layer ${l}` }),
             ...heads.map((h) =>
               cell(
                 `${l},${h}`,
-                `layer ${l + 1}, ${h === "mean" ? "mean of the heads" : `head ${h + 1}`}, on the picture`,
+                `layer ${l}, ${h === "mean" ? "mean of the heads" : `head ${h}`}, on the picture`,
               ),
             ),
           ])
