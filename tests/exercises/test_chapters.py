@@ -587,12 +587,10 @@ def gelu_slope_by_normal(x):
     return normal.cdf(x) + x * normal.log_prob(x).exp()
 
 
-def block_counted_by_torch(tokens, dim, hidden):
-    with torch.device("meta"):
-        layer = torch.nn.TransformerEncoderLayer(dim, 1, hidden)
-    layers = [p for p in layer.parameters() if p.ndim == 2]
-    linear = sum(p.numel() for p in layers)
-    return sum(p.numel() for p in layer.parameters()), tokens * (linear + 2 * tokens * dim)
+def lengths_by_right_angles(first, added):
+    """The branches written as vectors along axes of their own."""
+    steps = torch.diag(torch.cat([torch.tensor([first]).to(added), added]))
+    return steps.cumsum(dim=0).norm(dim=1)
 
 
 def branch_image_by_image(x, branch, keep, rate, training):
@@ -795,7 +793,7 @@ OTHER_ROUTES = {
     "6.5": [resized_column_by_column, resized_by_two_matrices],
     "7.1": [rms_as_a_product],
     "7.2": [gelu_slope_by_normal],
-    "7.3": [block_counted_by_torch],
+    "7.3": [lengths_by_right_angles],
     "7.4": [branch_image_by_image, branch_by_where],
     "7.5": [both_branches_summed],
     "7.6": [weights_by_rows],

@@ -140,7 +140,7 @@ mistakes = {
         width=_by_width
     ),
     "the softmax runs over the queries; a row sums to one, dim=-1 (the other two bugs are gone)": _mapped(dim=-2),
-    "the 3D numbers are D queries, then D keys, then D values; here every third is a query (the other two bugs are gone)": (
+    "the first D numbers are the query, the next D the key; here every third is (the other two bugs are gone)": (
         _mapped(_every_third)
     ),
     "one bug is found, the softmax; left are the cut into queries, keys and values, and √D": _mapped(
