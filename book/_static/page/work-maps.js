@@ -89,7 +89,7 @@
     function draw(state) {
       make(state);
       const grid = state.result.grid || [GRID, GRID],
-        [row, column] = [Math.floor(state.query / grid[1]) + 1, (state.query % grid[1]) + 1],
+        [row, column] = [Math.floor(state.query / grid[1]), state.query % grid[1]],
         whole = state.result.prefix ? "Where the class token looks" : "Where the patches look, in the mean over them";
       title.textContent = state.query === CLS ? whole : `Where the patch in row ${row}, column ${column} looks`;
       for (const { shown, node, canvas } of cells) {
