@@ -306,7 +306,7 @@ def test_places_answer_to_keys_and_to_another_kind_of_table(page):
     places = piece(page, "positions")
     places.get_by_role("application").focus()
     page.keyboard.press("ArrowDown")
-    expect(says(page, "positions")).to_contain_text("Row 5, column 4")
+    expect(says(page, "positions")).to_contain_text("Row 4, column 3")
     before = says(page, "positions").inner_text()
     places.get_by_role("radio", name="the table that shapes-vit has learned").check()
     expect(says(page, "positions")).not_to_have_text(before)
