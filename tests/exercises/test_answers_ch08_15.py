@@ -91,17 +91,39 @@ def overlap(region):
 
 
 def accumulated(leaf):
-    def answer(weight, x, labels, size):
+    def answer(weight, x, labels, size, most):
         weight, total = leaf(weight), torch.zeros(weight.shape)
         for some, wanted in zip(x.split(size), labels.split(size), strict=True):
             total += torch.autograd.grad(F.cross_entropy(some @ weight.T, wanted, reduction="sum"), weight)[0] / len(x)
-        return total
+        return total * (most / total.norm()).clamp(max=1)
 
     return answer
 
 
-def utilisation(speed, parameters, N, D, L, peak):
-    return speed * N * (6 * parameters + 12 * L * N * D) / peak
+def by_torch(weight, x, labels, size, most):
+    weight = nn.Parameter(weight.clone())
+    for some, wanted in zip(x.split(size), labels.split(size), strict=True):
+        (F.cross_entropy(some @ weight.T, wanted) * len(some) / len(x)).backward()
+    nn.utils.clip_grad_norm_([weight], most)
+    return weight.grad
+
+
+def colleague(weight, x, labels, size, most):
+    for some, wanted in zip(x.split(size), labels.split(size), strict=True):
+        leaf = weight.detach().clone().requires_grad_()
+        (F.cross_entropy(some @ leaf.T, wanted) * size / len(x)).backward()
+        leaf.grad *= min(1.0, most / leaf.grad.norm())
+    return leaf.grad
+
+
+def waited_by_events(reads, workers, step):
+    """The wait is what the last step ends later than without any wait."""
+    lines = [reads[w::workers] for w in range(workers)]
+    ready = {w + workers * k: sum(line[: k + 1]) for w, line in enumerate(lines) for k in range(len(line))}
+    end = 0.0
+    for i in range(len(reads)):
+        end = max(end, ready[i]) + step
+    return end - step * len(reads)
 
 
 def gpus(whole=math.ceil, first=lambda alone, limit: alone <= limit, never=lambda w, limit: w >= limit, number=float):
@@ -136,6 +158,8 @@ RIGHT = [
     ("10.5", lambda maps: rolled(by_rows, lambda step, result: result @ step)(maps.flip(0))),
     ("10.6", overlap(lambda picture, k: picture >= picture.flatten().topk(k).values[-1])),
     ("15.2", accumulated(lambda weight: weight.clone().requires_grad_())),
+    ("15.2", by_torch),
+    ("15.3", waited_by_events),
     ("15.5", gpus(number=Fraction)),
     ("15.5", lambda *args: gpus()(*args) if args[0] <= args[3] else gpus_up_to(10**6)(*args)),
 ]
@@ -175,7 +199,8 @@ WRONG = [
     ("10.6", overlap(lambda picture, k: picture > picture.median()), "the region is half of the picture"),
     ("15.1", lambda p, n, sharded: 4 * (-(-p // n) if sharded else p), "four numbers that are not yet in bytes"),
     ("15.2", accumulated(lambda weight: weight.requires_grad_()), "changes its input `weight` in place"),
-    ("15.3", lambda *args: min(1.0, utilisation(*args)), "cut off at 1"),
+    ("15.2", colleague, "this is the colleague's answer"),
+    ("15.3", lambda reads, workers, step: sum(max(0, r - step) for r in reads), "is compared with one step"),
     ("15.5", gpus(lambda n: int(n) + 1), "one GPU too many where the division leaves nothing over"),
     ("15.5", gpus(first=lambda alone, limit: alone < limit), "one GPU alone takes the limit exactly"),
     ("15.5", gpus(first=lambda alone, limit: False), "look at n = 1 first"),  # the text of its error is its own
