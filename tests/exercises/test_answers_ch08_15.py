@@ -10,7 +10,6 @@ from torch import nn
 
 from vitedu.cost import block_parameters
 from vitedu.exercises import check
-from vitedu.exercises.chapter08 import count_vit, macs_vit
 from vitedu.exercises.chapter09 import mean_scores
 
 
@@ -149,7 +148,41 @@ def gpus_up_to(most):
     return answer
 
 
+def parameters(N, CPP, D, K):
+    """Those outside the blocks."""
+    return (CPP + 1) * D + (N + 2) * D + 2 * D + (D + 1) * K
+
+
+def which(around, exactly=True):
+    def answer(count, N, CPP, K):
+        for D in range(64, 2049, 64):
+            L, left = divmod(count - around(N, CPP, D, K), D * (12 * D + 13))
+            if L > 0 and not (exactly and left):
+                return D, L
+
+    return answer
+
+
+def side(tokens):
+    """By bisection, from the whole cost of n × n patches."""
+
+    def answer(budget, P, D, L, K):
+        def cost(n):
+            T = tokens(n * n)
+            return n * n * 3 * P * P * D + L * (12 * T * D * D + 2 * T * T * D) + D * K
+
+        low, high = 0, 10_000
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+        return low * P
+
+    return answer
+
+
 RIGHT = [
+    ("8.1", which(parameters)),
+    ("8.3", side(lambda N: N + 1)),
     ("8.2", normalised_by_a_module),
     ("8.5", maps_of_torch),
     ("9.3", split(lambda name, p: p.ndim == 2 and name != "positions.table")),  # a list of two
@@ -164,10 +197,11 @@ RIGHT = [
     ("15.5", lambda *args: gpus()(*args) if args[0] <= args[3] else gpus_up_to(10**6)(*args)),
 ]
 WRONG = [
-    ("8.1", lambda N, CPP, D, L, K: count_vit(N, CPP, D, L, K) - 4 * D * L, "attention's four linear maps a bias each"),
+    ("8.1", which(lambda N, CPP, D, K: parameters(N, CPP, D, K) - D), "returned None"),
+    ("8.1", which(parameters, exactly=False), "nothing left over"),
     ("8.2", lambda z, g, s, W, b: F.layer_norm(z, g.shape, g, s, 1e-6)[:, 0] @ W + b, "the transpose of its weight"),
-    ("8.3", lambda N, *size: (N + 1) * count_vit(N, *size), "parameters are multiplied by the N + 1 tokens"),
-    ("8.3", lambda N, CPP, D, L, K: macs_vit(N, CPP, D, L, K) - 4 * L * (N + 1) * D * D, "one of the MLP's two layers"),
+    ("8.3", side(lambda N: N), "they see N + 1 tokens"),
+    ("8.3", lambda *args: side(lambda N: N + 1)(*args) // args[1], "return pixels"),
     ("8.4", lambda bytes, p, N, D, L: max(0, (bytes - 4 * p) // (64 * L * N * D)), "not yet in bytes"),
     ("8.4", lambda bytes, p, N, D, L: max(0, bytes // (64 * L * N * D) - p // (4 * L * N * D)), "two quotients"),
     ("9.1", rate(lambda s, w, peak: peak * (s + 1) / w, lambda part: math.cos(math.pi * part)), "falls to -1"),

@@ -69,7 +69,7 @@ def _models(count, N, CPP, K):
     }
 
 
-exercise("8.1", which_model, _file_cases, _models)
+exercise("8.1", which_model, _file_cases, _models, difference=compare.integer_tuples)
 
 
 # 8.2 -----------------------------------------------------------------------------------------------------------------
