@@ -10,7 +10,6 @@ from torch import nn
 
 from vitedu.cost import block_parameters
 from vitedu.exercises import check
-from vitedu.exercises.chapter08 import count_vit, macs_vit
 from vitedu.exercises.chapter09 import mean_scores
 
 
@@ -105,17 +104,39 @@ def overlap(region):
 
 
 def accumulated(leaf):
-    def answer(weight, x, labels, size):
+    def answer(weight, x, labels, size, most):
         weight, total = leaf(weight), torch.zeros(weight.shape)
         for some, wanted in zip(x.split(size), labels.split(size), strict=True):
             total += torch.autograd.grad(F.cross_entropy(some @ weight.T, wanted, reduction="sum"), weight)[0] / len(x)
-        return total
+        return total * (most / total.norm()).clamp(max=1)
 
     return answer
 
 
-def utilisation(speed, parameters, N, D, L, peak):
-    return speed * N * (6 * parameters + 12 * L * N * D) / peak
+def by_torch(weight, x, labels, size, most):
+    weight = nn.Parameter(weight.clone())
+    for some, wanted in zip(x.split(size), labels.split(size), strict=True):
+        (F.cross_entropy(some @ weight.T, wanted) * len(some) / len(x)).backward()
+    nn.utils.clip_grad_norm_([weight], most)
+    return weight.grad
+
+
+def colleague(weight, x, labels, size, most):
+    for some, wanted in zip(x.split(size), labels.split(size), strict=True):
+        leaf = weight.detach().clone().requires_grad_()
+        (F.cross_entropy(some @ leaf.T, wanted) * size / len(x)).backward()
+        leaf.grad *= min(1.0, most / leaf.grad.norm())
+    return leaf.grad
+
+
+def waited_by_events(reads, workers, step):
+    """The wait is what the last step ends later than without any wait."""
+    lines = [reads[w::workers] for w in range(workers)]
+    ready = {w + workers * k: sum(line[: k + 1]) for w, line in enumerate(lines) for k in range(len(line))}
+    end = 0.0
+    for i in range(len(reads)):
+        end = max(end, ready[i]) + step
+    return end - step * len(reads)
 
 
 def gpus(whole=math.ceil, first=lambda alone, limit: alone <= limit, never=lambda w, limit: w >= limit, number=float):
@@ -141,7 +162,41 @@ def gpus_up_to(most):
     return answer
 
 
+def parameters(N, CPP, D, K):
+    """Those outside the blocks."""
+    return (CPP + 1) * D + (N + 2) * D + 2 * D + (D + 1) * K
+
+
+def which(around, exactly=True):
+    def answer(count, N, CPP, K):
+        for D in range(64, 2049, 64):
+            L, left = divmod(count - around(N, CPP, D, K), D * (12 * D + 13))
+            if L > 0 and not (exactly and left):
+                return D, L
+
+    return answer
+
+
+def side(tokens):
+    """By bisection, from the whole cost of n × n patches."""
+
+    def answer(budget, P, D, L, K):
+        def cost(n):
+            T = tokens(n * n)
+            return n * n * 3 * P * P * D + L * (12 * T * D * D + 2 * T * T * D) + D * K
+
+        low, high = 0, 10_000
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if cost(middle) <= budget else (low, middle)
+        return low * P
+
+    return answer
+
+
 RIGHT = [
+    ("8.1", which(parameters)),
+    ("8.3", side(lambda N: N + 1)),
     ("8.2", normalised_by_a_module),
     ("8.5", maps_of_torch),
     ("9.3", split(lambda name, p: p.ndim == 2 and name != "positions.table")),  # a list of two
@@ -150,14 +205,17 @@ RIGHT = [
     ("10.5", lambda maps: rolled(by_rows, lambda step, result: result @ step)(maps.flip(0))),
     ("10.6", overlap(lambda picture, k: picture >= picture.flatten().topk(k).values[-1])),
     ("15.2", accumulated(lambda weight: weight.clone().requires_grad_())),
+    ("15.2", by_torch),
+    ("15.3", waited_by_events),
     ("15.5", gpus(number=Fraction)),
     ("15.5", lambda *args: gpus()(*args) if args[0] <= args[3] else gpus_up_to(10**6)(*args)),
 ]
 WRONG = [
-    ("8.1", lambda N, CPP, D, L, K: count_vit(N, CPP, D, L, K) - 4 * D * L, "attention's four linear maps a bias each"),
+    ("8.1", which(lambda N, CPP, D, K: parameters(N, CPP, D, K) - D), "returned None"),
+    ("8.1", which(parameters, exactly=False), "nothing left over"),
     ("8.2", lambda z, g, s, W, b: F.layer_norm(z, g.shape, g, s, 1e-6)[:, 0] @ W + b, "the transpose of its weight"),
-    ("8.3", lambda N, *size: (N + 1) * count_vit(N, *size), "parameters are multiplied by the N + 1 tokens"),
-    ("8.3", lambda N, CPP, D, L, K: macs_vit(N, CPP, D, L, K) - 4 * L * (N + 1) * D * D, "one of the MLP's two layers"),
+    ("8.3", side(lambda N: N), "they see N + 1 tokens"),
+    ("8.3", lambda *args: side(lambda N: N + 1)(*args) // args[1], "return pixels"),
     ("8.4", lambda bytes, p, N, D, L: max(0, (bytes - 4 * p) // (64 * L * N * D)), "not yet in bytes"),
     ("8.4", lambda bytes, p, N, D, L: max(0, bytes // (64 * L * N * D) - p // (4 * L * N * D)), "two quotients"),
     ("9.1", rate(lambda s, w, peak: peak * (s + 1) / w, lambda part: math.cos(math.pi * part)), "falls to -1"),
@@ -192,7 +250,8 @@ WRONG = [
     ("10.6", overlap(lambda picture, k: picture > picture.median()), "the region is half of the picture"),
     ("15.1", lambda p, n, sharded: 4 * (-(-p // n) if sharded else p), "four numbers that are not yet in bytes"),
     ("15.2", accumulated(lambda weight: weight.requires_grad_()), "changes its input `weight` in place"),
-    ("15.3", lambda *args: min(1.0, utilisation(*args)), "cut off at 1"),
+    ("15.2", colleague, "this is the colleague's answer"),
+    ("15.3", lambda reads, workers, step: sum(max(0, r - step) for r in reads), "is compared with one step"),
     ("15.5", gpus(lambda n: int(n) + 1), "one GPU too many where the division leaves nothing over"),
     ("15.5", gpus(first=lambda alone, limit: alone < limit), "one GPU alone takes the limit exactly"),
     ("15.5", gpus(first=lambda alone, limit: False), "look at n = 1 first"),  # the text of its error is its own

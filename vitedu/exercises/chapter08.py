@@ -9,14 +9,6 @@ from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, batch_traits, exercise, formulas, on
 
 EPS = 1e-6
-SIZES = [  # N, C·P·P, D, L, K
-    (196, 768, 768, 12, 1000),
-    (49, 3072, 768, 12, 1000),
-    (256, 588, 1280, 32, 1000),
-    (16, 4, 64, 4, 10),
-    (1, 1, 8, 1, 2),
-    (64, 48, 24, 3, 5),
-]
 
 
 def _random(*shape: int, seed: int = 0, dtype=torch.float32) -> Tensor:
@@ -26,6 +18,10 @@ def _random(*shape: int, seed: int = 0, dtype=torch.float32) -> Tensor:
 
 # 8.1 -----------------------------------------------------------------------------------------------------------------
 
+WIDTHS = range(64, 2049, 64)
+FILES = [(196, 768, 1000, 768, 12), (196, 768, 1000, 192, 12), (49, 3072, 1000, 1024, 24), (256, 588, 1000, 1280, 32)]
+FILES += [(16, 4, 10, 64, 4), (64, 48, 21_843, 384, 1), (576, 768, 10, 2048, 48)]  # N, C·P·P, K, D, L
+
 
 def count_vit(patches: int, patch_numbers: int, dim: int, depth: int, classes: int) -> int:
     """Embedding, CLS, positions, blocks, the last LayerNorm, head."""
@@ -34,35 +30,46 @@ def count_vit(patches: int, patch_numbers: int, dim: int, depth: int, classes: i
     return (patch_numbers + 1) * dim + cls_and_positions + blocks + (dim + 1) * classes
 
 
-@formulas(*SIZES[0])
-def _counts(N, CPP, D, L, K):
-    right = count_vit(N, CPP, D, L, K)
+def which_model(count: int, patches: int, patch_numbers: int, classes: int) -> tuple[int, int]:
+    """D, a multiple of 64, and L of the model that has so many parameters."""
+    return next(_fitting(count, patches, patch_numbers, classes))
+
+
+def _fitting(count: int, N: int, CPP: int, K: int, block=block_parameters, widths=WIDTHS, around=0):
+    """Each (D, L) that fits; `around` is what is forgotten outside the blocks, in units of D."""
+    for dim in widths:
+        depth, left = divmod(count - count_vit(N, CPP, dim, 0, K) + around * dim, block(dim))
+        if depth >= 1 and left == 0:
+            yield dim, depth
+
+
+def _file_cases() -> list[Case]:
+    return on(*((count_vit(N, CPP, D, L, K), N, CPP, K) for N, CPP, K, D, L in FILES))
+
+
+@formulas(*_file_cases()[0].args)
+def _models(count, N, CPP, K):
+    dim, depth = which_model(count, N, CPP, K)
+    loose = ((D, (count - count_vit(N, CPP, D, 0, K)) // block_parameters(D)) for D in WIDTHS)
+    near = {D: (count - count_vit(N, CPP, D, 0, K)) / block_parameters(D) for D in WIDTHS}
+    near = {D: L for D, L in near.items() if L > 0.5}
     return {
-        "D too few: the bias of the patch embedding, CLS and the position of CLS are D numbers each": right - D,
-        "2D too few: the last LayerNorm has a gain and a shift, and CLS is a vector with a position": right - 2 * D,
-        "the positions are missing: (N + 1)·D": right - (N + 1) * D,
-        "the bias of the head is missing": right - K,
-        "the head is missing": right - (D + 1) * K,
-        "the patch embedding is missing": right - (CPP + 1) * D,
-        "the biases of the blocks are missing: 4D in attention, 4D + D in the MLP": right - 9 * D * L,
-        "the biases of queries, keys and values are missing, 3D in each block": right - 3 * D * L,
-        "the biases of the MLP are missing, 4D + D in each block": right - 5 * D * L,
-        "D too few in each block: the bias of attention's output, or that of the MLP's second layer": right - D * L,
-        "2D too few in each block: it has two LayerNorms, and each a gain and a shift": right - 2 * D * L,
-        "4D too few in each block: its two LayerNorms have a gain and a shift each, attention's four linear maps a "
-        "bias each, and the MLP's hidden layer a bias of 4D": right - 4 * D * L,
-        "the blocks are counted without biases and LayerNorms; 12D² + 13D": right - 13 * D * L,
-        "no bias is counted at all": right - (D + 9 * D * L + K),
-        "each LayerNorm is counted with D numbers; it has a gain and a shift": right - (2 * L + 1) * D,
-        "attention has four linear maps: queries, keys, values and the output": right - L * (D * D + D),
-        "only one of the MLP's two linear layers is counted": right - L * (4 * D * D + D),
-        "the MLP's hidden layer is 4D wide, not D": right - L * (6 * D * D + 3 * D),
-        "there is only one block; multiply by the depth": right - (L - 1) * block_parameters(D),
-        "the patch embedding is counted once for every patch; all patches share it": right + (N - 1) * (CPP + 1) * D,
+        "the first D is taken for which L is at least 1; L also has to be whole, with nothing left over": next(
+            (D, L) for D, L in loose if L >= 1
+        ),
+        "the D is taken whose L is nearest to a whole number, or the largest; the right one leaves exactly nothing": (
+            max(near),
+            round(near[max(near)]),
+        ),
+        "D and L are swapped": (depth, dim),
+        "this is D / 64, the number of heads; D itself is asked for": (dim // 64, depth),
+        "one block too many: something outside the blocks is counted as one": (dim, depth + 1),
+        "one block too few": (dim, depth - 1),
+        "L is given as a float; `divmod` or `//` and `%` stay whole": (dim, float(depth)),
     }
 
 
-exercise("8.1", count_vit, lambda: on(*SIZES), _counts, difference=compare.integers)
+exercise("8.1", which_model, _file_cases, _models, difference=compare.integer_tuples)
 
 
 # 8.2 -----------------------------------------------------------------------------------------------------------------
@@ -170,40 +177,87 @@ def macs_vit(patches: int, patch_numbers: int, dim: int, depth: int, classes: in
     return patches * patch_numbers * dim + depth * block_macs(patches + 1, dim) + dim * classes
 
 
-@formulas(*SIZES[0])
-def _prices(N, CPP, D, L, K):
-    T, right = N + 1, macs_vit(N, CPP, D, L, K)
-    around = right - L * block_macs(T, D)  # patch embedding and head
+def largest_side(budget: int, patch: int, dim: int, depth: int, classes: int) -> int:
+    """The side in pixels of the largest square colour picture within so many multiply-adds; 0 if none is."""
+    return patch * _most(lambda n: macs_vit(n * n, 3 * patch * patch, dim, depth, classes) <= budget)
+
+
+def _most(fits) -> int:
+    """The largest n from 1 on up to which `fits(n)` holds; 0 if it does not for 1."""
+    n = 0
+    while fits(n + 1):
+        n += 1
+    return n
+
+
+def _budget_cases() -> list[Case]:
+    def exact(n: int, P: int, *size: int) -> int:
+        return macs_vit(n * n, 3 * P * P, *size)
+
+    base, tiny = (16, 768, 12, 1000), (8, 64, 4, 10)
+    return on(
+        (20 * 10**9, *base),
+        (100 * 10**9, *base),
+        (exact(14, *base), *base),
+        (exact(14, *base) - 1, *base),
+        (2 * 10**6, *tiny),
+        (10**9, *tiny),
+        (exact(1, *tiny), *tiny),
+        (exact(1, *tiny) - 1, *tiny),
+        (300 * 10**9, 14, 1280, 32, 1000),
+        (10**11, 32, 1024, 24, 1000),
+        (exact(3, 4, 64, 1, 50_000), 4, 64, 1, 50_000),
+        (10**8, 32, 64, 1, 10),  # where most of it is the patch embedding
+    )
+
+
+@formulas(*_budget_cases()[0].args)
+def _sides(budget, P, D, L, K):
+    right, CPP = largest_side(budget, P, D, L, K), 3 * P * P
+
+    def side(cost) -> int:
+        """The largest side if a picture of n × n patches cost this."""
+        return P * _most(lambda n: cost(n * n) <= budget)
+
+    def parts(N: int, T: int, pairs: int) -> int:
+        return N * CPP * D + L * (12 * T * D * D + pairs) + D * K
+
+    def whole(N: int) -> int:
+        return macs_vit(N, CPP, D, L, K)
+
+    def linear(N: int) -> int:
+        return parts(N, N + 1, 0)
+
     return {
-        "these are FLOPs, two for each multiply-add": 2 * right,
-        "the parameters of each linear layer are counted once, not once for every token": around + L * 12 * D * D,
-        "the parameters are counted once, not once for every token": CPP * D + L * 12 * D * D + D * K,
-        "all parameters are multiplied by the N + 1 tokens: biases, LayerNorms and positions are no products, the head "
-        "reads CLS alone, and attention has two products without parameters": T * count_vit(N, CPP, D, L, K),
-        "all parameters are multiplied by the N patches: biases, LayerNorms and positions are no products, CLS goes "
-        "through the blocks too, and attention has two products without parameters": N * count_vit(N, CPP, D, L, K),
-        "CLS goes through the blocks as well: they see N + 1 tokens": around + L * block_macs(N, D),
-        "CLS is not embedded: the patch embedding multiplies N tokens": right + CPP * D,
-        "the products of attention itself are missing: q kᵀ and weights · v": around + L * 12 * T * D * D,
-        "attention has two products with N² in them, q kᵀ and weights · v": right - L * T * T * D,
-        "CLS attends as well: N + 1 tokens make (N + 1)² pairs": right - L * 2 * (T * T - N * N) * D,
-        "the patch embedding is priced for one patch; there are N of them": right - (N - 1) * CPP * D,
-        "attention has four linear maps: queries, keys, values and the output": right - L * T * D * D,
-        "4ND² too few: the four linear maps of attention, or one of the MLP's two layers": right - L * 4 * T * D * D,
-        "the MLP is missing, 8ND²": right - L * 8 * T * D * D,
-        "the MLP's hidden layer is 4D wide: its two layers cost 8ND²": right - L * 6 * T * D * D,
-        "only one block is counted": around + block_macs(T, D),
-        "the head reads CLS alone, not every token": right + N * D * K,
-        "the patch embedding multiplies the N patches, and the head CLS alone, not N + 1 tokens each": (
-            right + CPP * D + N * D * K
+        "this is the number of patches on a side; return pixels": right // P,
+        "this is the number of patches; return the side in pixels": (right // P) ** 2,
+        "this is the number of tokens; return the side in pixels": (right // P) ** 2 + 1,
+        "this is the first picture that is too large; return the one before": right + P,
+        "a budget that is used up to the last multiply-add is kept: at most, not less than": side(
+            lambda N: whole(N) + 1
         ),
-        "the patch embedding is missing": right - N * CPP * D,
-        "the head is missing": right - D * K,
-        "biases are counted: they are added, not multiplied": right + N * D + L * 9 * T * D + K,
+        "these are FLOPs, two for each multiply-add": side(lambda N: 2 * whole(N)),
+        "CLS goes through the blocks as well: they see N + 1 tokens": side(lambda N: parts(N, N, 2 * N * N * D)),
+        "the products of attention itself are missing, q kᵀ and weights · v": side(linear),
+        "attention has two products with N² in them, q kᵀ and weights · v": side(
+            lambda N: parts(N, N + 1, (N + 1) ** 2 * D)
+        ),
+        "the patch embedding is missing": side(lambda N: whole(N) - N * CPP * D),
+        "the head is missing": side(lambda N: whole(N) - D * K),
+        "the head reads CLS alone, not every token": side(lambda N: whole(N) + N * D * K),
+        "a picture has three colours: a patch has 3·P·P numbers": side(lambda N: whole(N) - N * 2 * P * P * D),
+        "only one block is counted": side(lambda N: N * CPP * D + block_macs(N + 1, D) + D * K),
+        "the parameters are counted once, not once for every token": side(
+            lambda N: CPP * D + L * (12 * D * D + 2 * N * N * D) + D * K
+        ),
+        "if not even one patch is within the budget, the answer is 0": max(P, right),
+        "the side has to be a multiple of the patch; here the number of patches is rounded up": (
+            right + P if right else 0
+        ),
     }
 
 
-exercise("8.3", macs_vit, lambda: on(*SIZES), _prices, difference=compare.integers)
+exercise("8.3", largest_side, _budget_cases, _sides, difference=compare.integers)
 
 
 # 8.4 -----------------------------------------------------------------------------------------------------------------

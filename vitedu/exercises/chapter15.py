@@ -66,9 +66,13 @@ exercise("15.1", training_state, _state_cases, _states, difference=compare.integ
 # 15.2 ----------------------------------------------------------------------------------------------------------------
 
 
-def accumulated_gradient(weight: Tensor, x: Tensor, labels: Tensor, size: int) -> Tensor:
-    """(K, D), (B, D), (B,) -> (K, D): gradient of the mean cross-entropy, with at most `size` items at once."""
-    return sum(_parts(weight, x, labels, size, "sum")) / len(x)
+def clipped_gradient(weight: Tensor, x: Tensor, labels: Tensor, size: int, most: float) -> Tensor:
+    """(K, D), (B, D), (B,) -> (K, D): of the mean cross-entropy, in parts of `size`, no longer than `most`."""
+    return _clipped(sum(_parts(weight, x, labels, size, "sum")) / len(x), most)
+
+
+def _clipped(gradient: Tensor, most: float) -> Tensor:
+    return gradient * min(1.0, most / gradient.norm().item())
 
 
 def _gradient(weight: Tensor, x: Tensor, labels: Tensor, reduction: str = "mean") -> Tensor:
@@ -84,94 +88,135 @@ def _parts(weight: Tensor, x: Tensor, labels: Tensor, size: int, reduction: str 
 
 def _accumulate_cases() -> list[Case]:
     generator, cases = torch.Generator().manual_seed(0), []
-    for B, D, K, size in [(6, 4, 3, 2), (7, 3, 5, 3), (1, 4, 3, 1), (9, 5, 2, 4)]:
+    for B, D, K, size, most in [(6, 4, 3, 2, 0.1), (7, 3, 5, 3, 100.0), (1, 4, 3, 1, 0.1), (9, 5, 2, 4, 0.2)]:
         weight, x = torch.randn(K, D, generator=generator), torch.randn(B, D, generator=generator)
-        cases.append(Case((weight, x, torch.randint(K, (B,), generator=generator), size)))
-    weight, x, labels, size = cases[1].args
-    return [*cases, Case((weight.double(), x.double(), labels, size))]
+        cases.append(Case((weight, x, torch.randint(K, (B,), generator=generator), size, most)))
+    weight, x, labels, size, _ = cases[1].args
+    return [*cases, Case((weight, x, labels, size, 0.1)), Case((weight.double(), x.double(), labels, size, 100.0))]
 
 
 @formulas(*_accumulate_cases()[0].args)
-def _gradients(weight, x, labels, size):
+def _gradients(weight, x, labels, size, most):
     means, sums = (_parts(weight, x, labels, size, reduction) for reduction in ("mean", "sum"))
     B, full = len(x), len(x) // size * size
-    without_rest = _gradient(weight, x[:full], labels[:full], "sum")
+    shares, whole = [part / B for part in sums], sum(sums) / B
+    rest_left_out = _gradient(weight, x[:full], labels[:full], "sum")
+
+    def both(found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Each of these gradients, clipped as it should be, and not at all."""
+        clipped = {hint: _clipped(gradient, most) for hint, gradient in found.items()}
+        return clipped | {f"{hint}; and nothing is clipped": gradient for hint, gradient in found.items()}
+
     return {
-        "the means of the parts are added and never divided: with four parts the gradient is four times as long": (
-            sum(means)
+        "this is the colleague's answer: a leaf of its own for each part, so that only the last is left; the factor "
+        "`size / B`, wrong for a smaller last part; and each part clipped by itself": (
+            _clipped(means[-1] * size / B, most)
         ),
-        "this is the mean of the parts' means: a smaller last part counts as much as the others": sum(means)
-        / len(means),
-        "only the last part is left; add the gradients up, and set them to zero before the first part alone": means[-1],
-        "only the first part is used; go on to the others": means[0],
-        "the sums over the parts are divided by `size`; divide by the number of items in the batch": sum(sums) / size,
-        "this is the gradient of the sum of the losses; divide by the number of items": sum(sums),
-        "the last part is dropped because it is smaller; its items count too": without_rest / full,
-        "only the last part is left: set the gradient to zero before the first part alone": sums[-1] / B,
-        "the last part is left out because it is smaller; its items count too": without_rest / B,
-        "each part's mean is divided by B, but a mean is divided already; sum, or multiply by the part's items": (
-            sum(means) / B
+        "nothing is clipped: a gradient longer than `most` is scaled down to that length": whole,
+        "each part is clipped by itself; what counts is the length of their sum": sum(
+            _clipped(part, most) for part in shares
         ),
-        "the sums over the parts are divided by the number of parts; divide by the number of items in the batch": (
-            sum(sums) / len(sums)
+        "the sum so far is clipped after each part; clip once, after the last": functools.reduce(
+            lambda so_far, part: _clipped(so_far + part, most), shares[1:], _clipped(shares[0], most)
         ),
-        "the axes are swapped: a gradient has the shape of what it belongs to, here (K, D) as `weight`": sum(sums).T
-        / B,
-        "each part's mean is multiplied by `size / B`, but the last part may have fewer items than `size`": (
-            sum(means) * size / B
+        "a short gradient is stretched to `most`; clipping only shortens": whole * most / whole.norm(),
+        "each number is clipped; it is the length of the whole gradient that has a limit": whole.clamp(-most, most),
+        "each row is clipped by itself; it is the length of the whole gradient that has a limit": (
+            whole * (most / whole.norm(dim=1, keepdim=True)).clamp(max=1)
+        ),
+        **both(
+            {
+                "only the last part is left: one leaf for all of them, and `backward` adds up": shares[-1],
+                "each part's mean is multiplied by `size / B`, but the last part may have fewer items than `size`": (
+                    sum(means) * size / B
+                ),
+                "this is the mean of the parts' means: a smaller last part counts as much as the others": (
+                    sum(means) / len(means)
+                ),
+                "the means of the parts are added and never divided: the gradient is too long": sum(means),
+                "this is the gradient of the sum of the losses; divide by the number of items": sum(sums),
+                "the last part is left out because it is smaller; its items count too": rest_left_out / B,
+                "each part's mean is divided by B, but that is divided already; multiply by its items": sum(means) / B,
+                "the axes are swapped: a gradient has the shape of what it belongs to, here (K, D)": whole.T,
+            }
         ),
     }
 
 
-exercise("15.2", accumulated_gradient, _accumulate_cases, _gradients)
+exercise("15.2", clipped_gradient, _accumulate_cases, _gradients)
 
 
 # 15.3 ----------------------------------------------------------------------------------------------------------------
 
 
-def model_utilisation(
-    images_per_second: float, parameters: int, tokens: int, dim: int, depth: int, peak: float
-) -> float:
-    """Share of the peak: 6 FLOPs per parameter and token, and 12·L·N·D per token for the attention."""
-    flops = tokens * (6 * parameters + 12 * depth * tokens * dim)
-    return images_per_second * flops / peak
+def seconds_waited(reads: list[float], workers: int, step: float) -> float:
+    """How long a model waits for batches that workers read in turn, each `reads[i]` seconds, and it takes in order."""
+    return _queue(reads, workers, step)[0]
 
 
-RUNS = [
-    (2500.0, 22_050_664, 197, 384, 12, 312e12),
-    (1000.0, 86_567_656, 197, 768, 12, 312e12),
-    (40.0, 201_930, 65, 64, 4, 1e11),
-    (7.5, 304_326_632, 577, 1024, 24, 989e12),
-    (5000.0, 86_567_656, 197, 768, 12, 312e12),  # more than the peak
+def _queue(reads: list[float], workers: int, step: float, turn=lambda i, ready: i % len(ready)) -> tuple[float, float]:
+    """The seconds waited, and when the last step is done; `turn` says which worker reads batch i."""
+    ready, free, waited = [0.0] * workers, 0.0, 0.0
+    for i, seconds in enumerate(reads):
+        worker = turn(i, ready)
+        ready[worker] += seconds
+        waited += max(0.0, ready[worker] - free)
+        free = max(free, ready[worker]) + step
+    return waited, free
+
+
+READS = [
+    ([0.2, 0.2, 0.2, 0.2, 0.2], 1, 0.1),
+    ([0.2, 0.2, 0.2, 0.2, 0.2, 0.2], 2, 0.15),
+    ([0.3, 0.1, 0.1, 0.9, 0.1, 0.1, 0.2], 2, 0.25),
+    ([0.5], 3, 1.0),
+    ([0.1, 0.1, 1.5, 0.1, 0.1, 0.1, 0.1, 0.1], 3, 0.2),
+    ([0.4, 0.1, 0.1, 0.1, 0.1, 0.1], 2, 0.05),
+    ([0.05, 0.02, 0.01, 0.03], 4, 1.0),
 ]
 
 
-@formulas(*RUNS[0])
-def _shares(speed, parameters, N, D, L, peak):
-    linear, pairs = 6 * parameters * speed * N / peak, 12 * L * N * D * speed * N / peak
-    right = linear + pairs
+@formulas(*READS[0])
+def _waits(reads, workers, step):
+    right, end = _queue(reads, workers, step)
+    share = [seconds / workers for seconds in reads]
+    everywhere = _queue(share, 1, step)[0]
+
+    def late(first: float) -> float:
+        """Each batch is asked for when the step before it begins, or ends."""
+        return first + sum(max(0.0, seconds - step) for seconds in reads[1:])
+
     return {
-        "this is the forward pass alone; the way back costs twice as much again: 6 and 12, not 2 and 4": right / 3,
-        "this is the way back alone; the forward pass counts too: 6 and 12, not 4 and 8": right / 3 * 2,
-        "the attention between the tokens is left out: 12·L·N·D for each token": linear,
-        "multiply-adds are counted, and the peak counts FLOPs: each is two": right / 2,
-        "a second forward pass is counted; what is recomputed is no use of the machine by the model": right / 3 * 4,
-        "this is for one token of each image; an image has N of them": right / N,
-        "the attention of an image grows with N²: here it is counted once for the image, not once for each token": (
-            linear + pairs / N
+        "nothing is read ahead: each batch is waited for in full; workers go on while the model computes": sum(reads),
+        "the workers share each batch here; a batch is read by one of them": everywhere,
+        "the first batch is waited for in full, since nothing has been read before it": right - reads[0],
+        "a worker starts its next batch as soon as it is done, not when the step before begins": late(reads[0]),
+        "each batch is compared with one step; a worker may be several batches ahead": late(max(0.0, reads[0] - step)),
+        "only one worker reads here": _queue(reads, 1, step)[0],
+        "each batch has a worker of its own here; there are `workers` of them": _queue(reads, len(reads), step)[0],
+        "the next batch goes to whichever worker is free first; here they take turns": (
+            _queue(reads, workers, step, lambda i, ready: ready.index(min(ready)))[0]
         ),
-        "the attention of one block is counted; there are L of them": linear + pairs / L,
-        "the parameters are counted once for an image; each of its N tokens passes through them": linear / N + pairs,
-        "12·L·N·D is for one token already; with N² in it and N tokens the attention grows with N³": linear + pairs * N,
-        "these are FLOPs a second; divide them by those of the peak": right * peak,
-        "this is for one image a second; multiply by the images a second": right / speed,
-        "this is per cent; give the share": 100 * right,
-        "the fraction is upside down: what the model needs stands over what the machine could do": 1 / right,
-        "the share is cut off at 1; above 1 it says that something is counted twice, so leave it": min(1.0, right),
+        "worker w reads the batches w, w + workers, …; here each reads a block of neighbours": (
+            _queue(reads, workers, step, lambda i, ready: i * len(ready) // len(reads))[0]
+        ),
+        "this is when the last step is done; return how long the model waited": end,
+        "this is when the last step begins; return how long the model waited": end - step,
+        "this is the share of the time; return seconds": right / end,
+        "the means are compared here; one slow batch holds up those behind it": max(
+            0.0, sum(share) - step * len(reads)
+        ),
+        "the means are compared here, and the first batch added; one slow batch holds up those behind it": (
+            reads[0] + max(0.0, sum(share) - step * len(reads))
+        ),
+        "the model does not compute here: after a batch it is busy for `step` seconds": _queue(reads, workers, 0.0)[0],
+        "the wait of one batch is not added to the clock: the next step begins later, too": sum(
+            max(0.0, sum(reads[i % workers : i + 1 : workers]) - i * step) for i in range(len(reads))
+        ),
     }
 
 
-exercise("15.3", model_utilisation, lambda: on(*RUNS), _shares, difference=compare.floats)
+exercise("15.3", seconds_waited, lambda: on(*READS), _waits, difference=compare.floats)
 
 
 # 15.4 ----------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from vitedu.models.table import MODELS
 from vitedu.train.augment import Augment
 from vitedu.train.checkpoint import STATE_FILE
 from vitedu.train.config import TrainConfig
-from vitedu.train.distributed import processes, rank, restarts, world_size
+from vitedu.train.distributed import processes, rank, started_anew, world_size
 from vitedu.train.fit import evaluate_shared, fit
 from vitedu.train.identity import about_run, what_changed
 from vitedu.train.loop import TrainingDiverged
@@ -154,7 +154,8 @@ def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
     run = new_run(args, data, source, parent)
     run["data"]["about"] = about_run(data, configs(run)[1], len(images_of(run, data)))
     # a restart of the processes goes on where the run was; the first of them writes for all
-    if args.out and rank() == 0 and not (restarts() and same_run(args.out, run)):
+    anew = started_anew(device)
+    if args.out and rank() == 0 and not (anew and same_run(args.out, run)):
         write_run(args.out, run)
     execute(run, data, args.out, device)
 

@@ -36,8 +36,8 @@ def processes() -> Iterator[torch.device]:
         device = torch.device("cuda", int(own))
         torch.cuda.set_device(device)
     store, number, count = next(dist.rendezvous("env://"))
-    # The store outlives a restart: without a name of its own, a new process may find the address of one that has ended.
-    store = dist.PrefixStore(f"restart {restarts()}", store)
+    if _store_outlives_restarts():  # in one without a name a new process may find the address of one that has ended
+        store = dist.PrefixStore(f"restart {restarts()}", store)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", store=store, rank=number, world_size=count)
     try:
         yield device
@@ -62,6 +62,23 @@ def _started_by_torchrun() -> bool:
     return not missing
 
 
+def _store_outlives_restarts() -> bool:
+    """Whether the processes meet in the store of torchrun itself, which is still there after a restart.
+
+    ValueError if that store is shared by several machines that may start anew: each counts its own restarts, and so
+    they would not meet again (github.com/pytorch/pytorch/issues/135712).
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return False
+    machines, most = (os.environ.get(name, "0") for name in ("GROUP_WORLD_SIZE", "TORCHELASTIC_MAX_RESTARTS"))
+    if machines not in ("0", "1") and most != "0":
+        raise ValueError(
+            f"{machines} machines share one store, in which they do not find each other after one of them was lost; "
+            "set TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 before torchrun on each, or --max-restarts=0"
+        )
+    return True
+
+
 def rank() -> int:
     """This process's number, 0 to `world_size() - 1`; 0 if it is alone."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
@@ -73,8 +90,13 @@ def world_size() -> int:
 
 
 def restarts() -> int:
-    """How often `torchrun` has started the processes anew, because one of them had ended."""
+    """How often `torchrun` has started the processes of this machine anew, because one of all had ended."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+
+
+def started_anew(device: torch.device) -> bool:
+    """Whether any of the processes was: a machine that joins again counts from 0, those that waited for it do not."""
+    return all_reduce(torch.tensor(restarts(), device=device)).item() > 0
 
 
 def local_shard(items: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from vitedu.device import amp_dtype, autocast, pick_device
 from vitedu.train.checkpoint import STATE_FILE, read_state
 from vitedu.train.config import TrainConfig
 from vitedu.train.distributed import all_reduce, local_shard, rank, world_size
+from vitedu.train.feed import near
 from vitedu.train.identity import about_run, changed_settings
 from vitedu.train.loop import AfterStep, TrainingDiverged, TrainingLoop
 from vitedu.train.loss import Loss
@@ -90,7 +91,8 @@ def fit(
         out: folder for a checkpoint after each epoch; None keeps nothing.
         resume: continue from the checkpoint in `out`. The result equals that of an uninterrupted run, bit by bit; a
             recipe that has changed is warned of.
-        device: where to train; the GPU if there is one.
+        device: where to train; the GPU if there is one. The images move there, if they do not lie in a file that is
+            too large for it.
         shown: whether to print a line per epoch (the first of several processes does).
         loss: what to make small, see `vitedu.train.loss`; None classifies, with the recipe's label smoothing.
         measure: what to note after each epoch, (model, split, data) -> numbers by name.
@@ -98,8 +100,9 @@ def fit(
             training but not by its gradient. What it keeps has to be in the model's state, or a resumed run lacks it.
 
     Returns:
-        [{"epoch": 1, "train_loss", "loss", "accuracy", "lr", "seconds"}, ...]; losses in nats, accuracy as a share.
-        Another `measure` puts its own numbers in the place of "loss" and "accuracy".
+        [{"epoch": 1, "train_loss", "loss", "accuracy", "lr", "waiting", "seconds"}, ...]; losses in nats, accuracy as a
+        share, and so is what the epoch waited for its data of the time it took. Another `measure` puts its own numbers
+        in the place of "loss" and "accuracy".
 
     Raises:
         ValueError: `resume` without `out`; `out` holds a run and `resume` is not asked for; too few images.
@@ -112,7 +115,7 @@ def fit(
         raise ValueError(f"{out} holds a run already; continue it with resume=True, or choose another out")
     device = device or pick_device()
     model.to(device)
-    train = (data.train if train is None else train).to(device)
+    train = near(data.train if train is None else train, device)
     validate = data.val if validate is None else validate
     if not len(validate):
         raise ValueError("0 images to evaluate on; give validate at least one")
@@ -130,7 +133,8 @@ def fit(
         except TrainingDiverged as error:
             raise TrainingDiverged(f"{error}; {advice(config, out, history)}") from None
         seconds = time.perf_counter() - start
-        history.append({"epoch": epoch, "train_loss": train_loss, **found, "lr": loop.lr, "seconds": seconds})
+        about_epoch = {"epoch": epoch, "train_loss": train_loss, **found, "lr": loop.lr}
+        history.append(about_epoch | {"waiting": loop.waiting, "seconds": seconds})
         progress.epoch(history[-1])
         if loop.best is not None and best_epoch(history) == epoch:
             loop.best.load_state_dict(loop.eval_model.state_dict())

@@ -6,6 +6,7 @@ blocks can be computed again in the backward pass.
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from vitedu.files import CheckpointError
 from vitedu.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from vitedu.train.config import TrainConfig
 from vitedu.train.distributed import all_reduce, data_parallel, local_shard, no_sync, rank, stages_of, world_size
+from vitedu.train.feed import feed_of
 from vitedu.train.identity import what_changed
 from vitedu.train.loss import Loss, classification
 from vitedu.train.mix import mixer
@@ -73,7 +75,7 @@ class TrainingLoop:
         self.num_images, self.batch_size = num_images - num_images % world_size(), config.batch_size * world_size()
         self.steps_per_epoch = -(-self.num_images // self.batch_size)
         self.total_steps = config.epochs * self.steps_per_epoch
-        self.lr = 0.0
+        self.lr = self.waiting = 0.0  # of the last epoch: its last rate, and which share of its time it waited for data
 
     @property
     def eval_model(self) -> nn.Module:
@@ -83,23 +85,26 @@ class TrainingLoop:
     def epoch(self, train: Split, number: int, progress: Progress) -> float:
         """Show the model every image once, in a random order; returns the mean training loss in nats.
 
-        TrainingDiverged, with the step, if a loss was not finite.
+        The images may lie on another device than the model. Which share of the time was spent waiting for them is in
+        `waiting` afterwards. TrainingDiverged, with the step, if a loss was not finite.
         """
         self.model.train()
+        began, feed = time.perf_counter(), feed_of(train, self.device)
         loss, losses = torch.zeros((), device=self.device), []  # on the device: reading each step's would stall a GPU
         with seeded(self.config.seed, number, self.device):
             order = torch.randperm(len(train.labels)).to(train.labels.device)[: self.num_images]
             if rank():  # the same order everywhere, but crops of one's own
                 torch.manual_seed(epoch_seed(self.config.seed, number, rank()))
-            batches = progress.batches(order.split(self.batch_size), self.steps_per_epoch, number)
-            for index, chosen in enumerate(batches):
-                mine, done = local_shard(chosen), (number - 1) * self.steps_per_epoch + index
+            batches = feed.batches(map(local_shard, order.split(self.batch_size)))
+            for index, (images, labels) in enumerate(progress.batches(batches, self.steps_per_epoch, number)):
+                done = (number - 1) * self.steps_per_epoch + index
                 self.set_learning_rate(done)
-                losses.append(self.step(train.images[mine], train.labels[mine]))
-                loss += losses[-1] * len(mine)
+                losses.append(self.step(images, labels))
+                loss += losses[-1] * len(labels)
                 if self.after_step:
                     self.after_step(self.model, (done + 1) / self.total_steps)
-        mean = all_reduce(loss).item() / self.num_images
+        mean = all_reduce(loss).item() / self.num_images  # which waits for a GPU, so the time is that of all steps
+        self.waiting = feed.waited / max(time.perf_counter() - began, 1e-9)
         if not math.isfinite(mean):  # in all processes alike
             bad = (~torch.stack(losses).isfinite()).nonzero().flatten().tolist()
             where = f"step {bad[0] + 1} of {self.steps_per_epoch}" if bad else "a step of another process"

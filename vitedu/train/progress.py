@@ -25,7 +25,7 @@ class Progress:
         return iter(tqdm(batches, total=total, desc=f"epoch {epoch}/{self.epochs}", leave=False, disable=not bar))
 
     def epoch(self, record: dict) -> None:
-        """Print one epoch's record: losses, accuracies in per cent, the seconds since training began."""
+        """Print one epoch's record: losses, accuracies in per cent, the wait for data, the seconds since the start."""
         if not self.shown:
             return
         width = len(str(self.epochs))
@@ -43,5 +43,7 @@ def in_words(name: str, value: float) -> str:
     """A number of a record; a `loss` without another name is that of the validation split."""
     if name.endswith("accuracy"):
         return f"{name} {100 * value:5.2f} %"
+    if name == "waiting":
+        return f"waiting for data {100 * value:.0f} %"
     names = {"train_loss": "training loss", "loss": "validation loss"}
     return f"{names.get(name, name.replace('_', ' '))} {value:.3f}"

@@ -166,15 +166,25 @@ def norms() -> Sheet:
 def vision_transformer() -> Sheet:
     s = Sheet(
         720, 400, "The Vision Transformer",
-        "From left to right: a picture is cut into patches, each is mapped to a token, a class token joins and "
-        "positions are added. L "
-        "blocks follow, each with LayerNorm, attention of several heads and a sum, then LayerNorm, MLP and a sum. "
-        "After a last LayerNorm "
-        "the class token alone is read by a linear head, which gives a score for each class.",
+        "From left to right: a picture of a boat on the sea is cut into nine patches, each is mapped to a token, a "
+        "class token joins and positions are added. L blocks follow, each with LayerNorm, attention of several heads "
+        "and a sum, then LayerNorm, MLP and a sum. After a last LayerNorm the class token alone is read by a linear "
+        "head, which gives a score for each class. The shapes stand below: (B, C, H, W), then (B, 1 + N, D) twice, and "
+        "(B, K).",
     )  # fmt: skip
-    colours = ("blue", "blue", "teal", "blue", "sand", "teal", "green", "sand", "green")
-    s.grid(24, 150, 3, 3, 36, lambda r, c: colours[3 * r + c])
-    s.text(78, 282, "picture, patches", 13, kind="soft")
+    colours = ("blue", "blue", "sand", "green", "blue", "blue", "teal", "sand", "teal")
+    s.box(24, 150, 108, 108, "", "blue", round_=0)
+    s.circle(114, 168, 11, "", "sand")
+    s.parts.append('<path class="part" d="M24 222V200Q42 190 56 222z" fill="var(--green)"/>')
+    s.box(24, 222, 108, 36, "", "teal", round_=0)
+    s.parts.append('<path class="part" d="M77 228V160L104 224z" fill="var(--plain)"/>')
+    s.parts.append('<path class="part" d="M56 230H106L95 246H66z" fill="var(--sand)"/>')
+    s.parts.append(
+        '<path d="M60 148V260M96 148V260M22 186H134M22 222H134" fill="none" stroke="var(--ground)" stroke-width="5"/>'
+    )
+    s.text(78, 282, "picture, N patches", 13, kind="soft")
+    for x, shape in ((78, "(B, C, H, W)"), (258, "(B, 1 + N, D)"), (435, "(B, 1 + N, D)"), (609, "(B, K)")):
+        s.text(x, 376, shape, 12, kind="mono soft")
     s.arrow(138, 204, 158, 204)
     s.box(162, 176, 40, 56, "· E", "violet", 16)
     s.arrow(202, 204, 222, 204)
