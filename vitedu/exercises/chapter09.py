@@ -487,7 +487,7 @@ exercise(
         f"two of the bugs are left: {SOFTMAX}; and {CLEAR}": _but(softmax=True, clear="never"),
         f"two of the bugs are left: {LABELS}; and {CLEAR}": _but(first_labels=True, clear="never"),
         "all three bugs are still there": _but(softmax=True, first_labels=True, clear="never"),
-        "the model is as it was built: `optimizer.step()` is missing, or `zero_grad` stands between it and `backward`": (
+        "the model is as it was built: no `optimizer.step()`, or `zero_grad` stands between `backward` and it": (
             _but(clear="between")
         ),
         "the optimiser has momentum here; the task leaves it plain": _but(momentum=0.9),
