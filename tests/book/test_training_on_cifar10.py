@@ -1,6 +1,6 @@
 """Chapter 9 runs from top to bottom with `load("cifar10")` in its second cell, as its page says.
 
-The pictures are a stand-in of that name and shape, few enough for seconds: a colour and a stripe for each class, in noise.
+The pictures are a stand-in of that name and shape, few enough for seconds: a colour and a stripe for each class.
 """
 
 import contextlib
