@@ -50,9 +50,11 @@ def count_with_assert(height, width, patch):
     return count(height, width, patch)
 
 
-def cost(tokens, dim, hidden):
-    linear = 4 * dim * dim + 2 * dim * hidden
-    return linear + 9 * dim + hidden, tokens * linear + 2 * tokens * tokens * dim
+def lengths(first, added):
+    found = [torch.tensor(first, dtype=added.dtype)]
+    for step in added:
+        found.append(torch.hypot(found[-1], step))
+    return torch.stack(found)
 
 
 def resized(table, old_grid, swap=1, **options):
@@ -79,7 +81,7 @@ RIGHT = [
     ("5.5", patchify_as_on_the_page),
     ("6.4", lambda rows, columns: torch.stack([torch.cat([row, column]) for row in rows for column in columns])),
     ("7.2", lambda x: torch.special.ndtr(x) + x * torch.tensor(2 * math.pi).rsqrt() * torch.exp(-x * x / 2)),
-    ("7.3", lambda *sizes: list(cost(*sizes))),
+    ("7.3", lengths),
 ]
 WRONG = [
     ("5.1", instead_of_raising(None), "likely slip: no error is raised"),
@@ -99,7 +101,7 @@ WRONG = [
         "`antialias=True` was not asked for",
     ),
     ("6.5", lambda table, old, new: resized(table, old, swap=-1, size=new[::-1]), "swapped in both grids"),
-    ("7.3", lambda N, D, h: (cost(N, D, h)[0], N * cost(N, D, h)[0]), "parameters times N"),
+    ("7.3", lambda first, added: first + lengths(0.0, added), "the start is added after the root"),
     (
         "7.4",
         lambda x, b, keep, rate, training: x + b / (1 - rate * training) * (keep.any() | (not training)),
