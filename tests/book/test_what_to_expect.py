@@ -70,12 +70,11 @@ def test_a_step_leaves_the_rows_of_the_others_and_says_where_they_are_from(scrip
 
 def test_each_row_changes_the_one_it_names_in_one_respect(script):
     stuck = script("stuck_run")
-    rows = {row.name: row for row in stuck.ROWS}
-    together = {"schedule": "schedule", "warmup": "schedule"} | dict.fromkeys(
-        ("optimizer", "lr", "weight_decay"), "optimizer"
-    )
+    trial, rows = stuck.Trial(None, None, epochs=10, batch=250), {row.name: row for row in stuck.ROWS}
+    together = {"schedule": "schedule", "warmup": "schedule", "optimizer": "optimizer", "weight_decay": "optimizer"}
     assert not stuck.ROWS[0].changes
     for row in stuck.ROWS[1:]:
-        before, after = (asdict(one.settings()) | {"patch": one.patch} for one in (rows[row.changes], row))
+        before, after = (asdict(trial.settings(one, 0.1)) | {"patch": one.patch} for one in (rows[row.changes], row))
         different = {together.get(key, key) for key in before if before[key] != after[key]}
         assert len(different) == 1, (row.name, different)
+        assert row.tuned == (different <= {"schedule", "optimizer"}), row.name

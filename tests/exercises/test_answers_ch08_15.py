@@ -10,7 +10,7 @@ from torch import nn
 
 from vitedu.cost import block_parameters
 from vitedu.exercises import check
-from vitedu.exercises.chapter09 import mean_scores
+from vitedu.exercises.chapter09 import SOFTMAX, mended_training
 
 
 def normalised_by_a_module(tokens, gain, shift, weight, bias):
@@ -28,8 +28,8 @@ def maps_of_torch(tokens, weight, bias, num_heads):
 
 
 def rate(rise, fall):
-    def answer(step, total, warm, peak):
-        return rise(step, warm, peak) if step < warm else peak * fall((step - warm) / (total - warm))
+    def answer(step, total, warm, cool, peak):
+        return rise(step, warm, peak) if step < warm else peak * fall(max(0, step - total + cool) / cool)
 
     return answer
 
@@ -52,6 +52,19 @@ def split(rule):
         return [[p for n, p in named if rule(n, p)], [p for n, p in named if not rule(n, p)]]
 
     return answer
+
+
+def trained_with_gradients_of_its_own(build, images, labels, steps, batch, lr, read=lambda scores: scores):
+    """No optimiser, nothing to clear."""
+    model = build()
+    for step in range(steps):
+        rows = [(step * batch + i) % len(images) for i in range(batch)]
+        loss = F.nll_loss(read(model(images[rows])).log_softmax(dim=1), labels[rows])
+        parameters = list(model.parameters())
+        with torch.no_grad():
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter -= lr * gradient
+    return model(images)
 
 
 def picture(row, scale=lambda row: row / row.sum(dim=-1, keepdim=True)):
@@ -200,7 +213,7 @@ RIGHT = [
     ("8.2", normalised_by_a_module),
     ("8.5", maps_of_torch),
     ("9.3", split(lambda name, p: p.ndim == 2 and name != "positions.table")),  # a list of two
-    ("9.5", lambda model, images: mean_scores(model.eval(), images)),
+    ("9.5", trained_with_gradients_of_its_own),
     ("10.1", picture_by_numbers),
     ("10.5", lambda maps: rolled(by_rows, lambda step, result: result @ step)(maps.flip(0))),
     ("10.6", overlap(lambda picture, k: picture >= picture.flatten().topk(k).values[-1])),
@@ -236,7 +249,8 @@ WRONG = [
         "embedding",
     ),
     ("9.4", lambda S, P, D, L: 3 * L * (S // P) ** 2 * block_parameters(D), "parameters times tokens"),
-    ("9.5", lambda model, images: mean_scores(model.train(), images), "leave its mode and its parameters as they are"),
+    ("9.5", lambda *args: mended_training(*args).softmax(dim=1), "these are probabilities"),
+    ("9.5", lambda *args: trained_with_gradients_of_its_own(*args, read=lambda scores: scores.softmax(1)), SOFTMAX),
     ("10.1", picture(lambda a: a[:, :, 0, 1:], lambda row: row / row.sum(dim=-1)), "keepdim=True"),
     ("10.1", picture(lambda a: a.mean(dim=1)[:, 0, 1:]), "the heads are averaged, and then scaled"),
     ("10.2", maps_of_fused(lambda D, heads: D**0.5), "divided by √d, not by √D (the other two"),

@@ -475,35 +475,26 @@ def training_macs_by_torch(image_side, patch_side, dim, depth):
     return depth * counter.get_total_flops() // 2
 
 
-def mean_of_the_patches_scores(model, images):
-    return model.head(model.encode(images))[:, 1:].mean(dim=1)
+def trained_by_hand(build, images, labels, steps, batch, lr):
+    model = build()
+    for step in range(steps):
+        model.zero_grad()
+        rows = [(step * batch + i) % len(images) for i in range(batch)]
+        F.cross_entropy(model(images[rows]), labels[rows]).backward()
+        for parameter in model.parameters():
+            parameter.data -= lr * parameter.grad
+    return model(images)
 
 
-@torch.inference_mode()
-def mean_without_a_gradient(model, images):
-    tokens = model.encode(images)
-    return F.linear((tokens.sum(1) - tokens[:, 0]) / (tokens.shape[1] - 1), model.head.weight, model.head.bias)
-
-
-def mean_piece_by_piece(model, images):
-    patches = model.patch_embed(images)
-    x = torch.cat([model.cls_token.repeat(len(images), 1, 1), patches], dim=1) + model.positions.table
-    for block in model.encoder.blocks:
-        x = block(x)
-    return torch.stack([model.head(model.encoder.norm(image[1:]).mean(dim=0)) for image in x])
-
-
-def mean_through_the_models_own_head(model, images):
-    """Puts the mean where the head looks for CLS."""
-
-    def move(module, inputs, tokens):
-        return torch.cat([tokens[:, 1:].mean(dim=1, keepdim=True), tokens[:, 1:]], dim=1)
-
-    hook = model.encoder.register_forward_hook(move)
-    try:
-        return model(images)
-    finally:
-        hook.remove()
+def trained_with_an_optimiser_for_each_step(build, images, labels, steps, batch, lr):
+    model = build()
+    order = torch.arange(steps * batch) % len(images)
+    for rows in order.split(batch):
+        optimizer = torch.optim.SGD(model.parameters(), lr=lr)
+        optimizer.zero_grad()
+        F.cross_entropy(model(images[rows]), labels[rows]).backward()
+        optimizer.step()
+    return model(images).detach()
 
 
 def entry_smaller_and_faster(data):
@@ -817,12 +808,7 @@ OTHER_ROUTES = {
     "9.2": [loss_by_hand],
     "9.3": [split_by_name],
     "9.4": [training_macs_by_products, training_macs_by_torch],
-    "9.5": [
-        mean_of_the_patches_scores,
-        mean_without_a_gradient,
-        mean_piece_by_piece,
-        mean_through_the_models_own_head,
-    ],
+    "9.5": [trained_by_hand, trained_with_an_optimiser_for_each_step],
     "9.6": [
         entry_smaller_and_faster,
         entry_with_the_books_model_at_another_rate,
@@ -942,7 +928,7 @@ def test_wrong_parameter_lists(answer, text, line):
             lambda images, patch: F.pad(images, (0, -images.shape[2] % patch, 0, -images.shape[3] % patch)),
             "swapped",
         ),
-        ("9.1", lambda step, total, warm, peak: torch.tensor(peak), "`math` instead of `torch`"),
+        ("9.1", lambda step, total, warm, cool, peak: torch.tensor(peak), "`math` instead of `torch`"),
         (
             "9.4",
             lambda side, patch, dim, depth: 3.0 * depth * 12 * (side // patch) ** 2 * dim**2,
@@ -954,10 +940,8 @@ def test_wrong_parameter_lists(answer, text, line):
             "`/` always gives",
         ),
         ("9.4", lambda side, patch, dim, depth: side * patch * dim * depth, None),
-        ("9.5", lambda model, images: model(images), "this reads CLS"),
-        ("9.5", lambda model, images: mean_piece_by_piece(model, images).squeeze(), "wrong for a batch of one"),
-        ("9.5", lambda model, images: model.head(model.encode(images)[:, 1:].median(dim=1).values), None),
-        ("9.5", lambda model, images: model.requires_grad_(False) and mean_piece_by_piece(model, images), "in place"),
+        ("9.5", lambda *args: trained_by_hand(*args).softmax(dim=1), "these are probabilities"),
+        ("9.5", lambda build, *args: trained_by_hand(build, *args[:2], 1, *args[3:]), None),
         (
             "9.6",
             lambda data: (ViT(recipe(data, train={"lr": 50.0})[0]), recipe(data, train={"lr": 50.0})[1]),

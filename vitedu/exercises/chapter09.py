@@ -1,7 +1,6 @@
 """The exercises of chapter 9, training."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,41 +11,58 @@ import vitedu.exercises.contest  # noqa: F401 - exercise 9.6
 from vitedu.cost import block_macs, block_parameters
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, batch_traits, exercise, formulas, on
-from vitedu.train.optim import learning_rate as schedule
 from vitedu.train.optim import split_parameters
 from vitedu.vit import ViT, ViTConfig
 
 # 9.1 -----------------------------------------------------------------------------------------------------------------
 
 
-def learning_rate(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
-    """The rate for one step: linear warm-up to `peak`, then half a cosine to zero."""
-    return schedule(step, total_steps, warmup_steps, peak)
+def plateau_rate(step: int, total_steps: int, warmup_steps: int, cooldown_steps: int, peak: float) -> float:
+    """The rate for one step: linear warm-up to `peak`, there until the last steps, then half a cosine to zero."""
+    if step < warmup_steps:
+        return peak * (step + 1) / warmup_steps
+    part = max(0, step - (total_steps - cooldown_steps)) / cooldown_steps
+    return peak * (1 + math.cos(math.pi * part)) / 2
 
 
 def _rate_cases() -> list[Case]:
-    steps = [(0, 20, 4), (3, 20, 4), (4, 20, 4), (8, 20, 4), (15, 20, 4), (20, 20, 4), (0, 10, 0), (7, 10, 0)]
-    return on(*((*step, 0.5) for step in steps), (30, 100, 10, 1e-3))
+    whole = [(step, 20, 4, 8) for step in (0, 3, 4, 8, 12, 13, 17, 20)]
+    others = [(0, 10, 0, 5), (7, 10, 0, 5), (6, 12, 4, 8), (9, 12, 4, 8), (5, 12, 2, 1)]
+    return on(*((*steps, 0.5) for steps in whole + others), (95, 100, 10, 20, 1e-3))
 
 
-@formulas(0, 2, 1, 1.0)
-def _rates(step, total, warm, peak):
-    rising, w, right = step < warm, max(warm, 1), schedule(step, total, warm, peak)
-    s, part = step, (step - warm) / max(total - warm, 1)  # of the cosine
+@formulas(0, 4, 2, 1, 1.0)
+def _rates(step, total, warm, cool, peak):
+    rising, w, right = step < warm, max(warm, 1), plateau_rate(step, total, warm, cool, peak)
+    s, start = step, total - cool
+    part = (s - start) / cool  # of the cosine
 
     def first(rise: float) -> float:
-        """The right cosine after this."""
+        """The right plateau and cosine after this."""
         return peak * rise if rising else right
 
     def then(fall: float) -> float:
-        """The right warm-up before this."""
-        return right if rising else peak * fall
+        """The right warm-up and plateau before this."""
+        return peak * fall if s >= start and not rising else right
 
     def half(angle: float) -> float:
         return (1 + math.cos(angle)) / 2
 
+    def after(begin: float, length: float) -> float:
+        """A cosine of this length that begins there, before it the plateau."""
+        return right if rising else peak * half(math.pi * max(0.0, s - begin) / max(length, 1))
+
     return {
-        "the cosine is measured from step 0; it starts where the warm-up ends": then(half(math.pi * s / total)),
+        "the cosine begins where the warm-up ends; the rate should stay at its peak until the last `cooldown_steps`": (
+            after(warm, total - warm)
+        ),
+        "the cosine lasts `cooldown_steps`, but begins where the warm-up ends; it belongs at the end of the run": (
+            right if rising else peak * half(math.pi * min(1, (s - warm) / cool))
+        ),
+        "the cosine is measured from step 0; it starts at `total_steps - cooldown_steps`": then(
+            half(math.pi * s / total)
+        ),
+        "the cosine is divided by `total_steps`; it lasts `cooldown_steps`": then(half(math.pi * (s - start) / total)),
         "the ½ is missing: 1 + cos starts at 2": then(2 * half(math.pi * part)),
         "1 + … and the ½ are missing: the cosine alone falls to -1": then(math.cos(math.pi * part)),
         "this is a quarter of a turn; half a cosine, (1 + cos) / 2 from 0 to π, starts and ends level": then(
@@ -56,40 +72,36 @@ def _rates(step, total, warm, peak):
         "the warm-up starts at 0, so the first step does not move: (step + 1) / warmup_steps": first(s / max(w - 1, 1)),
         "the angle is in degrees; `math.cos` takes radians, π for half a turn": then(half(180 * part)),
         "the π is missing inside the cosine": then(half(part)),
-        "there is no warm-up: the cosine begins at once": peak * half(math.pi * s / total),
         "the rate is at its peak from the first step on; before `warmup_steps` it should rise": first(1),
-        "the rate stays at its peak after the warm-up; it should fall along half a cosine": then(1),
+        "the rate stays at its peak to the end; in the last `cooldown_steps` it should fall": then(1),
         "the rate falls along a straight line; it should follow half a cosine": then(1 - part),
         "1 - cos rises from 0; 1 + cos falls to 0": then(1 - half(math.pi * part)),
-        "the cosine is divided by `total_steps`; it lasts `total_steps - warmup_steps`, or it does not reach 0": then(
-            half(math.pi * (s - warm) / total)
-        ),
-        "the cosine is one step ahead: it starts at the peak, at `step = warmup_steps`": then(
-            half(math.pi * (s + 1 - warm) / max(total - warm, 1))
+        "the cosine is one step ahead: it starts at the peak, at `step = total_steps - cooldown_steps`": then(
+            half(math.pi * (s + 1 - start) / cool)
         ),
         "the cosine reaches 0 one step early; it would be there at `step = total_steps`": then(
-            half(math.pi * (s - warm) / max(total - warm - 1, 1))
+            half(math.pi * (s - start) / max(cool - 1, 1))
         ),
         "the warm-up is divided by `warmup_steps + 1`, so its last step misses the peak": first((s + 1) / (w + 1)),
         "the warm-up is divided by `total_steps`; it lasts `warmup_steps`": first((s + 1) / total),
         "the cosine goes through a whole turn and comes back up; half a turn, π, is enough": then(
             half(2 * math.pi * part)
         ),
-        "the cosine is not multiplied by the peak": right if rising else half(math.pi * part),
+        "the cosine is not multiplied by the peak": half(math.pi * part) if s >= start and not rising else right,
         "the warm-up is not multiplied by the peak": (s + 1) / w if rising else right,
         "nothing is multiplied by the peak": right / peak,
     }
 
 
-def _warm_up_too_long(step: int, total_steps: int, warmup_steps: int, peak: float) -> float:
-    if step <= warmup_steps:
+def _warm_up_too_long(step: int, total_steps: int, warmup_steps: int, cooldown_steps: int, peak: float) -> float:
+    if step <= warmup_steps and warmup_steps:
         return peak * (step + 1) / warmup_steps
-    return learning_rate(step, total_steps, warmup_steps, peak)
+    return plateau_rate(step, total_steps, warmup_steps, cooldown_steps, peak)
 
 
 exercise(
     "9.1",
-    learning_rate,
+    plateau_rate,
     _rate_cases,
     difference=compare.floats,
     mistakes=_rates | {"the warm-up lasts one step too long; use `<`, not `<=`": _warm_up_too_long},
@@ -318,7 +330,7 @@ exercise("9.3", split_parameters, _model_cases, difference=_wrong_lists, simplif
 
 
 def training_macs(image_side: int, patch_side: int, dim: int, depth: int) -> int:
-    """Multiply-adds in the encoder blocks for one step on one image: one forward, and two for the way back."""
+    """Multiply-adds in the encoder blocks for one step on one image: forward once, and backward, which counts twice."""
     return 3 * depth * block_macs((image_side // patch_side) ** 2, dim)
 
 
@@ -339,12 +351,12 @@ def _training_prices(S, P, D, L):
         "attention is counted twice over: its two products are N²D each, 2N²D together": linear + 2 * pairs,
         "the linear layers are counted for one token; all N go through them": linear // N + pairs,
         "this is the forward pass of one block; multiply by the depth, and by three for the step": right // (3 * L),
-        "this is the forward pass alone; the way back costs about two more": right // 3,
-        "this is two passes; each product has two on the way back, one for each of its factors, so there are three": (
+        "this is the forward pass alone; the backward pass costs twice as much again": right // 3,
+        "this is two passes; each product has two in the backward pass, one for each factor, so there are three": (
             2 * right // 3
         ),
-        "this is four passes; one forward and two for the way back are three": 4 * right // 3,
-        "the way back is counted for the linear layers alone; the products of attention have one too": (
+        "this is four passes; one forward and the backward pass, which counts as two, are three": 4 * right // 3,
+        "the backward pass is counted for the linear layers alone; the products of attention have one too": (
             linear + pairs // 3
         ),
         "N is S/P here; patches fill the image down and across, so it is (S/P)²": 3 * L * block_macs(S // P, D),
@@ -383,82 +395,105 @@ exercise(
 # 9.5 -----------------------------------------------------------------------------------------------------------------
 
 
-def mean_scores(model: nn.Module, images: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B, K): the head reads the mean of the patch tokens after the last LayerNorm."""
-    return model.head(model.encode(images)[:, 1:].mean(dim=1))
+def _train(
+    build,
+    images,
+    labels,
+    steps,
+    batch,
+    lr,
+    *,
+    softmax=False,
+    first_labels=False,
+    clear="before",
+    step=True,
+    momentum=0.0,
+) -> Tensor:
+    """Plain SGD over the images in order, right unless told otherwise; the scores of all images, (n, K)."""
+    model = build()
+    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=momentum)
+    for number in range(steps):
+        chosen = torch.arange(number * batch, (number + 1) * batch) % len(images)
+        scores = model(images[chosen])
+        target = labels[:batch] if first_labels else labels[chosen]
+        loss = F.cross_entropy(scores.softmax(dim=1) if softmax else scores, target)
+        if clear == "before":
+            optimizer.zero_grad()
+        loss.backward()
+        if clear == "between":
+            optimizer.zero_grad()
+        optimizer.step()
+    with torch.no_grad():
+        return model(images)
 
 
-def _pool_case(batch: int, channels: int, size: tuple[int, int], dim: int, classes: int) -> Case:
-    config = ViTConfig(
-        image_size=size, patch_size=4, in_channels=channels, num_classes=classes, dim=dim, depth=1, num_heads=2
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(batch)
-        model = ViT(config).eval()  # an answer that leaves it in another mode changes its input
-        for parameter in model.parameters():  # nothing may be 0 or 1, as CLS, biases and gains are at the start
-            parameter.data += 0.3 * torch.randn(parameter.shape)
-        images = torch.randn(batch, channels, *size)
-    label = f"a ViT with a CLS token and {classes} classes, images {tuple(images.shape)}"
-    return Case((model, images), label=label, traits=batch_traits(batch))
+def mended_training(build, images: Tensor, labels: Tensor, steps: int, batch: int, lr: float) -> Tensor:
+    """(n, C, H, W), (n,) -> (n, K): the scores of `build()`, trained by SGD on one batch after the other."""
+    return _train(build, images, labels, steps, batch, lr)
 
 
-def _pool_cases() -> list[Case]:
-    sizes = [(3, 1, (8, 8), 12, 5), (1, 2, (8, 12), 8, 3), (2, 1, (16, 16), 16, 10)]  # the last: N is D
-    return [_pool_case(*size) for size in sizes]
+class _Network:
+    """Builds the same small network, untrained, at every call."""
+
+    def __init__(self, numbers: int, classes: int) -> None:
+        self.numbers, self.classes = numbers, classes
+
+    def __call__(self) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.numbers)
+            return nn.Sequential(nn.Flatten(), nn.Linear(self.numbers, 8), nn.Tanh(), nn.Linear(8, self.classes))
 
 
-@formulas(*_pool_cases()[0].args)
-def _poolings(model, images):
-    z, head, norm = model.encode(images), model.head, model.encoder.norm
-    patches = z[:, 1:]
-    right, patch_scores = head(patches.mean(dim=1)), head(patches)
-    without_class = model.encoder(model.patch_embed(images) + model.positions.table[1:])
-    cls = model.cls_token.expand(len(images), -1, -1)
-    raw = model.positions(torch.cat([cls, model.patch_embed(images)], dim=1))
-    for block in model.encoder.blocks:  # the last LayerNorm is left out
-        raw = block(raw)
-    return {
-        "CLS is in the mean; the patches begin at token 1": head(z.mean(dim=1)),
-        "the mean is taken before the last LayerNorm; normalise each token, then average": head(
-            norm(raw[:, 1:].mean(1))
+def _training_case(count: int, channels: int, side: int, classes: int, steps: int, batch: int, lr: float) -> Case:
+    generator = torch.Generator().manual_seed(count)
+    images = torch.randn(count, channels, side, side, generator=generator)
+    labels = torch.randint(classes, (count,), generator=generator)
+    network = _Network(channels * side * side, classes)
+    label = f"a small network, images {tuple(images.shape)}, {steps} steps with batches of {batch}, lr = {lr}"
+    return Case((network, images, labels, steps, batch, lr), label=label)
+
+
+def _training_cases() -> list[Case]:
+    return [
+        _training_case(12, 1, 3, 4, 5, 4, 0.5),
+        _training_case(10, 2, 2, 3, 7, 4, 0.2),  # the batches go over the end
+        _training_case(6, 1, 2, 3, 1, 3, 0.5),  # a single step
+        _training_case(6, 1, 2, 3, 4, 6, 0.5),  # a single batch
+    ]
+
+
+SOFTMAX = "the scores go through a softmax before `F.cross_entropy`, which applies its own"
+LABELS = "every batch of images gets the labels of the first batch: both have to be those of `chosen`"
+CLEAR = "the gradients of earlier steps are still in the sum: `optimizer.zero_grad()` is missing in the loop"
+
+
+def _but(**flaws):
+    return lambda *args: _train(*args, **flaws)
+
+
+def _probabilities(*args) -> Tensor:
+    return mended_training(*args).softmax(dim=1)
+
+
+exercise(
+    "9.5",
+    mended_training,
+    _training_cases,
+    mistakes={
+        SOFTMAX: _but(softmax=True),
+        LABELS: _but(first_labels=True),
+        CLEAR: _but(clear="never"),
+        f"two of the bugs are left: {SOFTMAX}; and {LABELS}": _but(softmax=True, first_labels=True),
+        f"two of the bugs are left: {SOFTMAX}; and {CLEAR}": _but(softmax=True, clear="never"),
+        f"two of the bugs are left: {LABELS}; and {CLEAR}": _but(first_labels=True, clear="never"),
+        "all three bugs are still there": _but(softmax=True, first_labels=True, clear="never"),
+        "the model is as it was built: no `optimizer.step()`, or `zero_grad` stands between `backward` and it": (
+            _but(clear="between")
         ),
-        "the last LayerNorm is missing: `model.encode` has it, the blocks alone do not": head(raw[:, 1:].mean(dim=1)),
-        "there is a LayerNorm too many: the tokens of `model.encode` have been through the last one already": (
-            head(norm(patches).mean(dim=1))
+        "the optimiser has momentum here; the task leaves it plain": _but(momentum=0.9),
+        "these are probabilities; return the scores, before the softmax": _probabilities,
+        "this is the best class of each image; return the scores, (n, K)": lambda *args: mended_training(*args).argmax(
+            1
         ),
-        "there is a LayerNorm too many, after the mean: `model.encode` ends with the last one": (
-            head(norm(patches.mean(dim=1)))
-        ),
-        "the mean runs over the images of the batch; it belongs over the tokens, dim=1": head(patches.mean(dim=0)),
-        "this is the largest number over the tokens; take their mean": head(patches.amax(dim=1)),
-        "this is the sum over the tokens; divide it by N": head(patches.sum(dim=1)),
-        "the sum over the N patches is divided by N + 1, which counts CLS": head(patches.sum(dim=1) / z.shape[1]),
-        "this reads CLS, as the model does by itself; read the patches": head(z[:, 0]),
-        "CLS is token 0, and here the last patch is left out in its place": head(z[:, :-1].mean(dim=1)),
-        "this reads the first patch alone; take the mean of all patches": head(z[:, 1]),
-        "`[1:]` leaves out the first image; the tokens are the second axis, `[:, 1:]`": head(z[1:].mean(dim=1)),
-        "two tokens are left out; CLS is one token": head(z[:, 2:].mean(dim=1)),
-        "every token has scores of its own here; average over the tokens": patch_scores,
-        "the axis of the tokens is still there; `mean(dim=1)` drops it": right[:, None],
-        "CLS was never in the encoder: the patches attend to it there, so let it go through and leave it out after": (
-            head(without_class.mean(dim=1))
-        ),
-        "the head is missing: this is the mean token, (B, D)": patches.mean(dim=1),
-        "these are probabilities; return the scores, before the softmax": right.softmax(dim=1),
-        "these are log-probabilities; return the scores, as the head gives them": right.log_softmax(dim=1),
-        "these are the probabilities' means over the patches; average the tokens, or their scores": (
-            patch_scores.softmax(dim=2).mean(dim=1)
-        ),
-        "this is the best class; return the scores of all, (B, K)": right.argmax(dim=1),
-    }
-
-
-mistakes = _poolings | {
-    "the mean runs over the D numbers of each token; it belongs over the tokens, dim=1": (
-        lambda model, images: model.head(model.encode(images)[:, 1:].mean(dim=2))
-    ),
-    "this is a new model, untrained; read the one that is given": (
-        lambda model, images: ViT(replace(model.config, pool="mean"))(images)
-    ),
-}
-exercise("9.5", mean_scores, _pool_cases, mistakes)
+    },
+)

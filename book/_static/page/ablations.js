@@ -2,20 +2,20 @@
 "use strict";
 (function () {
   const { el, choice } = vitedu,
-    BOOK = "+ mirror images";
+    REFERENCE = "+ mirror images";
   const GROUPS = { all: "all", ladder: "the ladder", change: "one change", rate: "batch and rate", curve: "slips" };
   const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
   const spread = (values) =>
     Math.sqrt(values.reduce((sum, v) => sum + (v - mean(values)) ** 2, 0) / (values.length - 1));
 
-  /* Points ahead of the book's recipe: mean and standard deviation over the seeds. */
+  /* Points ahead of the reference, the book's recipe with mirror images: mean and standard deviation over the seeds. */
   vitedu.gain = function (row, base) {
     const points = row.values.map((v, i) => 100 * (v - base.values[i]));
     return [mean(points), spread(points)];
   };
 
   function build(box) {
-    const base = vitedu.ablations.find((row) => row.name === BOOK),
+    const base = vitedu.ablations.find((row) => row.name === REFERENCE),
       state = { by: "gain", down: true, group: "change", words: "" };
     const all = vitedu.ablations.map((row) => ({
       ...row,
@@ -27,7 +27,7 @@
     const columns = [
       ["name", "what"],
       ["accuracy", "accuracy (%)"],
-      ["gain", "ahead of the recipe (points)"],
+      ["gain", "ahead of the reference (points)"],
       ["seconds", "seconds"],
     ];
     const rows = el("tbody"),
@@ -65,7 +65,7 @@
     function draw() {
       const shown = all.filter(
         (row) =>
-          (state.group === "all" || row.group === state.group || row === all.find((one) => one.name === BOOK)) &&
+          (state.group === "all" || row.group === state.group || row === all.find((one) => one.name === REFERENCE)) &&
           row.name.toLowerCase().includes(state.words),
       );
       shown.sort(
@@ -78,13 +78,13 @@
         ...shown.map((row) =>
           el(
             "tr",
-            { class: row.name === BOOK ? "vp-here" : "" },
-            el("th", { scope: "row", text: row.name === BOOK ? "the book’s recipe" : row.name }),
+            { class: row.name === REFERENCE ? "vp-here" : "" },
+            el("th", { scope: "row", text: row.name === REFERENCE ? "the reference" : row.name }),
             el("td", { text: `${row.accuracy.toFixed(1)} ± ${row.std.toFixed(1)}` }),
             el(
               "td",
               { class: "vp-gain" },
-              row.name === BOOK
+              row.name === REFERENCE
                 ? "–"
                 : el("span", {
                     class: Math.abs(row.gain) > 2.5 * row.gainStd ? "vp-sure" : "",
