@@ -130,6 +130,14 @@ def test_formula_and_the_signs_that_touch_it_stand_in_one_box(before, after, bou
     assert paragraph.astext() == whole
 
 
+def test_sign_is_cut_off_the_text_beside_the_formula_and_not_off_an_equal_one_before():
+    paragraph = nodes.paragraph("", "", nodes.literal("", "W"), nodes.Text(", "), nodes.literal("", "U"))
+    paragraph += [nodes.Text(" for "), nodes.math("r", "r"), nodes.Text(", "), nodes.math("z", "z")]
+    whole = paragraph.astext()
+    formulas.bind(document(paragraph))
+    assert paragraph.astext() == whole == "W, U for r, z"
+
+
 def test_formula_between_spaces_is_left_alone():
     paragraph = nodes.paragraph("", "", nodes.Text("of "), nodes.math("P", "P"), nodes.Text(" pixels"))
     formulas.bind(document(paragraph))

@@ -77,6 +77,20 @@ def rolled(scale, join=torch.matmul, fuse=lambda attention: attention.amax(dim=1
     return answer
 
 
+def maps_of_fused(width, dim=-1):
+    def answer(x, weight, bias, heads):
+        q, k, _ = F.linear(x, weight, bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        return (q @ k.mT / width(x.shape[-1], heads)).softmax(dim=dim)
+
+    return answer
+
+
+def kept(maps, share):
+    values = maps.flatten(1)
+    highest = values.topk(int(share * values.shape[1])).indices
+    return torch.ones_like(values).scatter(1, highest, 0).view_as(maps)
+
+
 def by_rows(mixed):
     return mixed / mixed.sum(dim=-1, keepdim=True)
 
@@ -167,7 +181,10 @@ WRONG = [
     ("9.5", lambda model, images: mean_scores(model.train(), images), "leave its mode and its parameters as they are"),
     ("10.1", picture(lambda a: a[:, :, 0, 1:], lambda row: row / row.sum(dim=-1)), "keepdim=True"),
     ("10.1", picture(lambda a: a.mean(dim=1)[:, 0, 1:]), "the heads are averaged, and then scaled"),
-    ("10.2", lambda t, c, i, j: F.cosine_similarity(t[1:], t[1:][j * c + i]).view(-1, c), "row and column are swapped"),
+    ("10.2", maps_of_fused(lambda D, heads: D**0.5), "divided by √d, not by √D (the other two"),
+    ("10.2", maps_of_fused(lambda D, heads: (D / heads) ** 0.5, dim=-2), "the softmax runs over the queries"),
+    ("10.3", lambda N, L, a: a**L, "the one path that stays on the residual throughout"),
+    ("10.4", lambda x, maps, share: x * F.interpolate(1 - kept(maps, share)[:, None], x.shape[2:]), "are kept and all"),
     ("10.5", rolled(lambda mixed: mixed / mixed.sum(dim=-1)), "without `keepdim=True`"),
     ("10.5", rolled(by_rows, torch.mul), "number by number"),
     ("10.5", rolled(by_rows, fuse=lambda attention: attention.sum(dim=1)), "the heads are added up"),

@@ -587,12 +587,10 @@ def gelu_slope_by_normal(x):
     return normal.cdf(x) + x * normal.log_prob(x).exp()
 
 
-def block_counted_by_torch(tokens, dim, hidden):
-    with torch.device("meta"):
-        layer = torch.nn.TransformerEncoderLayer(dim, 1, hidden)
-    layers = [p for p in layer.parameters() if p.ndim == 2]
-    linear = sum(p.numel() for p in layers)
-    return sum(p.numel() for p in layer.parameters()), tokens * (linear + 2 * tokens * dim)
+def lengths_by_right_angles(first, added):
+    """The branches written as vectors along axes of their own."""
+    steps = torch.diag(torch.cat([torch.tensor([first]).to(added), added]))
+    return steps.cumsum(dim=0).norm(dim=1)
 
 
 def branch_image_by_image(x, branch, keep, rate, training):
@@ -667,8 +665,23 @@ def class_picture_by_what_cls_keeps(attention, rows, columns):
     return (attention[:, :, 0, 1:] / (1 - attention[:, :, 0, :1])).unflatten(-1, (rows, columns))
 
 
-def similar_places_by_cosine(table, columns, row, column):
-    return F.cosine_similarity(table[1:], table[1 + row * columns + column][None], dim=1).view(-1, columns)
+def fused_maps_in_one_go(x, weight, bias, heads):
+    q, k, _ = F.linear(x, weight, bias).unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    return (q @ k.transpose(-1, -2)).div(q.shape[-1] ** 0.5).softmax(-1)
+
+
+def own_share_by_multiplying(tokens, layers, residual):
+    step = residual * torch.eye(tokens).double() + (1 - residual) / tokens
+    return torch.linalg.matrix_power(step, layers)[0, 0].item()
+
+
+def erased_one_by_one(images, pictures, share):
+    images, P = images.clone(), images.shape[2] // pictures.shape[1]
+    for image, picture in zip(images, pictures, strict=True):
+        for n in picture.flatten().topk(int(share * picture.numel())).indices.tolist():
+            row, column = divmod(n, picture.shape[1])
+            image[:, row * P : row * P + P, column * P : column * P + P] = 0
+    return images
 
 
 def overlap_above_the_last_that_fits(pictures, masks):
@@ -780,7 +793,7 @@ OTHER_ROUTES = {
     "6.5": [table_by_projection, table_in_two_steps],
     "7.1": [rms_as_a_product],
     "7.2": [gelu_slope_by_normal],
-    "7.3": [block_counted_by_torch],
+    "7.3": [lengths_by_right_angles],
     "7.4": [branch_image_by_image, branch_by_where],
     "7.5": [both_branches_summed],
     "7.6": [weights_by_rows],
@@ -806,7 +819,9 @@ OTHER_ROUTES = {
         entry_with_a_class_of_its_own,
     ],
     "10.1": [class_picture_by_what_cls_keeps],
-    "10.2": [similar_places_by_cosine],
+    "10.2": [fused_maps_in_one_go],
+    "10.3": [own_share_by_multiplying],
+    "10.4": [erased_one_by_one],
     "10.6": [overlap_above_the_last_that_fits],
     "13.1": [windows_one_by_one],
     "13.2": [index_with_loops, index_by_meshgrid],

@@ -75,7 +75,7 @@ def test_an_overlay_lays_each_weight_over_the_pixels_of_its_patch():
 def test_a_sheet_has_a_picture_for_every_layer_and_head_and_their_mean():
     figure = some_maps().sheet(image=1, query=None)
     assert len(figure.axes) == 2 * (3 + 1)
-    assert [ax.get_title() for ax in figure.axes[:4]] == ["1, head 0", "1, head 1", "1, head 2", "1, mean"]
+    assert [ax.get_title() for ax in figure.axes[:4]] == ["0, head 0", "0, head 1", "0, head 2", "0, mean"]
     assert len(some_maps().sheet(1, 0, layers=[1]).axes) == 4
 
 

@@ -173,19 +173,19 @@ def test_patches_heads_and_rollout_answer_to_keys_and_pointer(page):
     expect(title).to_have_text("Where the class token looks")
     picture.focus()
     for key, place in {
-        "ArrowDown": "row 1, column 1",
-        "ArrowRight": "row 1, column 2",
-        "ArrowUp": "row 1, column 2",
+        "ArrowDown": "row 0, column 0",
+        "ArrowRight": "row 0, column 1",
+        "ArrowUp": "row 0, column 1",
     }.items():
         page.keyboard.press(key)
         expect(title).to_have_text(f"Where the patch in {place} looks")
     box = picture.bounding_box()
     page.mouse.click(box["x"] + 0.9 * box["width"], box["y"] + 0.6 * box["height"])
-    expect(title).to_have_text("Where the patch in row 3, column 4 looks")
+    expect(title).to_have_text("Where the patch in row 2, column 3 looks")
     pressed = page.locator(".vp-maps [aria-pressed=true]")
     expect(pressed).to_have_attribute("aria-label", "rollout, on the picture")
-    page.get_by_role("button", name="layer 1, head 2, on the picture").click()
-    expect(pressed).to_have_attribute("aria-label", "layer 1, head 2, on the picture")
+    page.get_by_role("button", name="layer 0, head 1, on the picture").click()
+    expect(pressed).to_have_attribute("aria-label", "layer 0, head 1, on the picture")
     page.get_by_role("button", name="ask the whole model").click()
     expect(title).to_have_text("Where the class token looks")
     page.get_by_role("button", name="validation picture 2: red brick").click()

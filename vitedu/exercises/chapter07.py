@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vitedu.attention import MultiHeadAttention
 from vitedu.block import MLP
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, batch_traits, exercise, formulas, on
+from vitedu.exercises.exercise import Answer, Case, batch_traits, exercise, formulas
 
 BOTH = "both branches read the same tokens"
 EACH = "each token is normalised by itself, over the last axis"
@@ -191,69 +191,45 @@ exercise(
 
 
 # 7.3 -----------------------------------------------------------------------------------------------------------------
-def _count_block(tokens: int, dim: int, hidden: int) -> tuple[int, int]:
-    """(parameters, multiply-adds) of one block."""
-    linear, biases, norms = 4 * dim * dim + 2 * dim * hidden, 5 * dim + hidden, 4 * dim
-    return linear + biases + norms, tokens * linear + 2 * tokens * tokens * dim
+def _stream_lengths(first: float, added: Tensor) -> Tensor:
+    """A start and L branches' lengths (L,) -> lengths (L + 1,) of a stream to which each adds at right angles."""
+    return (first**2 + torch.cat([torch.zeros_like(added[:1]), added.square().cumsum(0)])).sqrt()
 
 
-FOUR = "queries, keys, values, output"
+def _stream_cases() -> list[Case]:
+    sizes = [(3.0, [4.0, 12.0, 84.0]), (5.7, [2.0, 1.0, 3.5, 0.5, 2.5]), (0.5, [1.5]), (2.0, [6.0, 6.0, 6.0, 6.0])]
+    cases = [Case((first, torch.tensor(added))) for first, added in sizes]
+    return [*cases, Case((1.5, torch.tensor([1.0, 2.5], dtype=torch.float64)))]
 
 
-@formulas(17, 48, 96)
-def _wrong_costs(N: int, D: int, hidden: int) -> dict[str, tuple[int, int]]:
-    (parameters, macs), linear = _count_block(N, D, hidden), 4 * D * D + 2 * D * hidden
+@formulas(*_stream_cases()[0].args)
+def _wrong_lengths(first: float, added: Tensor) -> dict[str, Tensor]:
+    right, start = _stream_lengths(first, added), torch.full_like(added[:1], first)
     return {
-        "the biases of the linear layers are left out of the parameters: 4D in attention, hidden + D in the MLP": (
-            (linear + 4 * D, macs)
+        "lengths add up only along one direction; at right angles it is the squares that do": (
+            torch.cat([start, first + added.cumsum(0)])
         ),
-        "the two LayerNorms are left out of the parameters; each has a gain and a shift, 2D": (
-            (parameters - 4 * D, macs)
+        "these are the squares of the lengths; take the root": right.square(),
+        "the start is left out; it is there before the first branch": (right.square() - first**2).clamp(min=0).sqrt(),
+        "the start is added after the root; it is squared like the others": (
+            first + (right.square() - first**2).clamp(min=0).sqrt()
         ),
-        "the parameters count the weight matrices alone; biases and LayerNorms have some too": (linear, macs),
-        "the parameters hold only one LayerNorm, or only the gains; a block has two, with a gain and a shift each": (
-            (parameters - 2 * D, macs)
+        "the start is not squared": (right.square() - first**2 + first).sqrt(),
+        "every branch is joined to the start alone; the stream keeps what came before": torch.cat(
+            [start, (first**2 + added.square()).sqrt()]
         ),
-        f"the output projection of attention is missing from the parameters: {FOUR}": (parameters - D * D - D, macs),
-        "the first layer of the MLP has a bias of the hidden width, not D": (parameters - hidden + D, macs),
-        "the MLP has the hidden width 4D here whatever `hidden` says": _count_block(N, D, 4 * D),
-        "the MLP's parameters have the width 4D whatever `hidden` says": (_count_block(N, D, 4 * D)[0], macs),
-        "the MLP's multiply–adds have the width 4D whatever `hidden` says": (parameters, _count_block(N, D, 4 * D)[1]),
-        "the parameters are multiplied by N; all tokens share them": (N * parameters, macs),
-        "parameters times N: but biases and LayerNorms have no products, and the N² part is missing": (
-            (parameters, N * parameters)
+        "the length before the first branch is missing: L branches, L + 1 lengths": right[1:],
+        "this is the length at the end alone; give it after every branch": right[-1],
+        "the last branch is missing: L branches, L + 1 lengths": right[:-1],
+        "these are running means of the squares; they add up": torch.cat(
+            [start, (right.square()[1:] / torch.arange(2, len(right) + 1)).sqrt()]
         ),
-        "the multiply–adds hold parameters times N; biases and LayerNorms have no products": (
-            (parameters, N * parameters + 2 * N * N * D)
-        ),
-        "the N² part is counted once; QKᵀ costs N²D, and the weights times V cost N²D again": (
-            (parameters, macs - N * N * D)
-        ),
-        "the N² part is missing: QKᵀ and the weights times V cost N²D each": (parameters, N * linear),
-        "the scores cost N²D, not ND²": (parameters, N * linear + 2 * N * D * D),
-        "these are FLOPs, two for each multiply–add": (parameters, 2 * macs),
-        "the linear layers are counted for one token; each of the N tokens passes through them": (
-            (parameters, linear + 2 * N * N * D)
-        ),
-        f"the output projection is missing from the multiply–adds: {FOUR}": (parameters, macs - N * D * D),
-        f"the output projection is missing from both numbers: {FOUR}": (parameters - D * D - D, macs - N * D * D),
-        "the biases are in the multiply–adds; they are added without a product and stay out": (
-            (parameters, macs + N * (5 * D + hidden))
-        ),
-        "the MLP's multiply–adds hold one of its two layers; each needs D times `hidden` for a token": (
-            (parameters, macs - N * D * hidden)
-        ),
-        "the order is parameters, then multiply–adds": (macs, parameters),
+        "this goes the other way: the first entry is the start, the last the top": right.flip(0),
+        "this is what each branch adds to the length, not the length": torch.cat([start, right.diff()]),
     }
 
 
-exercise(
-    "7.3",
-    reference=_count_block,
-    cases=lambda: on((196, 768, 3072), (1, 64, 256), (17, 48, 96), (50, 96, 60), (4, 6, 6)),
-    difference=compare.integer_tuples,
-    mistakes=_wrong_costs,
-)
+exercise("7.3", _stream_lengths, _stream_cases, _wrong_lengths)
 
 
 # 7.4 -----------------------------------------------------------------------------------------------------------------

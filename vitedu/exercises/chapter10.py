@@ -1,10 +1,10 @@
 """The exercises of chapter 10, looking inside a Vision Transformer."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu import inspection as library
+from vitedu.exercises import compare
 from vitedu.exercises.exercise import Case, batch_traits, exercise, formulas, on
 
 
@@ -83,185 +83,212 @@ exercise("10.1", class_picture, _picture_cases, mistakes)
 # 10.2 ----------------------------------------------------------------------------------------------------------------
 
 
-def similar_places(table: Tensor, columns: int, row: int, column: int) -> Tensor:
-    """(1 + N, D) -> (N / columns, columns): cosine similarity of the place (row, column) with every place."""
-    return _looked_up(lambda row, column, rows, columns: row * columns + column)(table, columns, row, column)
+def fused_maps(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
+    """x (B, N, D), one matrix (3D, D) and bias (3D,) for queries, keys and values -> maps (B, h, N, N)."""
+    return _mapped()(x, weight, bias, heads)
 
 
-def _place_cases() -> list[Case]:
-    generator, cases = torch.Generator().manual_seed(0), []
-    for rows, columns, dim, row, column in [(2, 4, 6, 1, 2), (3, 3, 5, 0, 0), (4, 2, 8, 3, 1), (2, 3, 4, 0, 2)]:
-        table = torch.randn(1 + rows * columns, dim, generator=generator) * (1 + torch.arange(dim))
-        cases.append(Case((table, columns, row, column)))
-    table, *rest = cases[0].args
-    return [*cases, Case((table.double(), *rest))]
+def _one_after_another(qkv: Tensor, heads: int) -> tuple[Tensor, ...]:
+    return qkv.chunk(3, dim=-1)
 
 
-def _looked_up(number):
-    """The similarities with the place of this `number(row, column, rows, columns)`."""
+def _every_third(qkv: Tensor, heads: int) -> tuple[Tensor, ...]:
+    """What the code of the task does."""
+    return qkv.unflatten(-1, (-1, 3)).unbind(dim=-1)
 
-    def answer(table: Tensor, columns: int, row: int, column: int) -> Tensor:
-        unit = F.normalize(table[1:])
-        return (unit @ unit[number(row, column, len(unit) // columns, columns)]).unflatten(0, (-1, columns))
+
+def _slices(part: Tensor, heads: int) -> Tensor:
+    return part.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def _mapped(
+    part=_one_after_another,
+    split=_slices,
+    width=lambda D, heads: (D // heads) ** 0.5,
+    dim: int | None = -1,
+    add: float = 1.0,
+    pick=lambda q, k, v: (q, k),
+    finish=lambda maps: maps,
+):
+    """The maps with one step changed."""
+
+    def answer(x: Tensor, weight: Tensor, bias: Tensor, heads: int) -> Tensor:
+        q, k = pick(*part(x @ weight.T + add * bias, heads))
+        q, k = split(q, heads), split(k, heads)  # (B, h, N, d)
+        scores = q @ k.mT / width(x.shape[-1], heads)
+        return finish(scores if dim is None else scores.softmax(dim=dim))
 
     return answer
 
 
-@formulas(*_place_cases()[0].args)
-def _likenesses(table, columns, row, column):
-    places, n = table[1:], row * columns + column
-    unit, with_class, scaled = F.normalize(places), F.normalize(table), F.normalize(places, dim=0)
-
-    def picture(similarities: Tensor) -> Tensor:
-        return similarities.unflatten(0, (-1, columns))
-
-    return {
-        "these are dot products; divide each vector by its length for the cosine": picture(places @ places[n]),
-        "the query is one place too early: row 0 of the table belongs to CLS": picture(unit @ with_class[n]),
-        "CLS is taken for the first place, and the last place is left out; drop row 0 of the table": (
-            picture(with_class[:-1] @ with_class[n])
-        ),
-        "the numbers of a column of the table are scaled, not those of a place; normalise along dim 1": (
-            picture(scaled @ scaled[n])
-        ),
-        "the picture is transposed: it has N / columns rows": picture(unit @ unit[n]).T,
-        "a row of the picture has `columns` places, and there are N / columns rows": (
-            (unit @ unit[n]).unflatten(0, (columns, -1))
-        ),
-        "only the other places are divided by their length; the query has one too": picture(unit @ places[n]),
-        "only the query is divided by its length; the other places have one too": picture(places @ unit[n]),
-        "this is the Euclidean distance, which is zero for equal vectors; the cosine is one": (
-            picture((places - places[n]).norm(dim=1))
-        ),
-    }
+def _fused_cases() -> list[Case]:
+    generator, cases = torch.Generator().manual_seed(4), []
+    for B, N, D, heads in [(2, 5, 6, 2), (1, 4, 8, 4), (3, 3, 6, 3), (2, 4, 4, 1), (1, 3, 9, 3)]:
+        x, weight = (torch.randn(*s, generator=generator, dtype=torch.float64) for s in [(B, N, D), (3 * D, D)])
+        bias = torch.randn(3 * D, generator=generator, dtype=torch.float64)
+        cases.append(Case((x.float(), 1.5 * weight.float() / D**0.5, bias.float(), heads), traits=batch_traits(B)))
+    return [*cases, Case((x, weight, bias, 3), traits=batch_traits(1))]
 
 
-mistakes = _likenesses | {
-    "the place is looked up column by column; in raster order it is row · columns + column": (
-        _looked_up(lambda row, column, rows, columns: column * rows + row)
+def _by_width(D: int, heads: int) -> float:
+    return D**0.5
+
+
+mistakes = {
+    "as the code stands, with all three bugs": _mapped(_every_third, width=_by_width, dim=-2),
+    "a head is d wide, and its scores are divided by √d, not by √D (the other two bugs are gone)": _mapped(
+        width=_by_width
     ),
-    "the place is looked up at row · rows + column; a row has `columns` places": (
-        _looked_up(lambda row, column, rows, columns: row * rows + column)
+    "the softmax runs over the queries; a row sums to one, dim=-1 (the other two bugs are gone)": _mapped(dim=-2),
+    "the first D numbers are the query, the next D the key; here every third is (the other two bugs are gone)": (
+        _mapped(_every_third)
     ),
-    "row and column are swapped: the place is row · columns + column": (
-        _looked_up(lambda row, column, rows, columns: column * columns + row)
+    "one bug is found, the softmax; left are the cut into queries, keys and values, and √D": _mapped(
+        _every_third, width=_by_width
     ),
+    "one bug is found, √d; left are the cut into queries, keys and values, and the axis of the softmax": _mapped(
+        _every_third, dim=-2
+    ),
+    "one bug is found, the cut; left are √D and the axis of the softmax": _mapped(width=_by_width, dim=-2),
+    "the cut is h heads of 3d numbers here; it is D queries, then D keys, then D values": _mapped(
+        lambda qkv, heads: qkv.unflatten(-1, (heads, 3, -1)).movedim(-2, 0).flatten(-2)
+    ),
+    "the heads are strided: head i is slice i of width d, `unflatten(-1, (heads, -1))`": _mapped(
+        split=lambda part, heads: part.unflatten(-1, (-1, heads)).movedim(-1, 1)
+    ),
+    "queries and keys are swapped: the first third asks": _mapped(pick=lambda q, k, v: (k, q)),
+    "these are queries with values; the second third has the keys": _mapped(pick=lambda q, k, v: (q, v)),
+    "the scores are not divided by anything": _mapped(width=lambda D, heads: 1.0),
+    "the scores are divided by d; by its root": _mapped(width=lambda D, heads: D // heads),
+    "the scores are divided by the root of the number of heads; by that of their width d": _mapped(
+        width=lambda D, heads: heads**0.5
+    ),
+    "the bias is left out": _mapped(add=0.0),
+    "these are the scores; the softmax is missing": _mapped(dim=None),
+    "the heads are averaged; keep a map for each": _mapped(finish=lambda maps: maps.mean(dim=1)),
 }
-exercise("10.2", similar_places, _place_cases, mistakes)
+exercise("10.2", fused_maps, _fused_cases, mistakes)
 
 
 # 10.3 ----------------------------------------------------------------------------------------------------------------
 
 
-def variance_shares(weight: Tensor) -> Tensor:
-    """(D, F) -> (min(D, F),): each principal component's share of the variance of D filters, largest first."""
-    return _shares()(weight)
+def own_share(tokens: int, layers: int, residual: float) -> float:
+    """What a token keeps of itself in a rollout of so many layers of attention that is everywhere alike."""
+    stays = residual**layers
+    return stays + (1 - stays) / tokens
 
 
-def _filter_cases() -> list[Case]:
-    generator, cases = torch.Generator().manual_seed(0), []
-    for count, length in [(12, 5), (5, 12), (20, 6), (7, 7)]:
-        weight = torch.randn(count, length, generator=generator) * (1 + torch.arange(length)) + 2
-        cases.append(Case((weight,)))
-    return [*cases, Case((cases[0].args[0].double() + 1,))]
+@formulas(5, 3, 0.6)
+def _own_shares(tokens, layers, residual):
+    N, L, a, mean = tokens, layers, residual, 1 - residual
+    return {
+        "this is the one path that stays on the residual throughout; what has left comes back, too, in equal parts": a
+        ** L,
+        "this is the path on which the token stays at home in each layer; it may leave and come back": (a + mean / N)
+        ** L,
+        "this is what has left, in equal parts; a^L of the token never left": (1 - a**L) / N,
+        "residual and attention have changed places: (1 - a)^L stays": mean**L + (1 - mean**L) / N,
+        "what has left is spread over all N tokens, the token itself among them, not over the N - 1 others": (
+            a**L + (1 - a**L) / max(N - 1, 1)
+        ),
+        "what has left is 1 - a^L, for leaving once is enough; (1 - a)^L leaves in every layer": a**L + mean**L / N,
+        "one layer is left out": a ** (L - 1) + (1 - a ** (L - 1)) / N,
+        "one layer too many": a ** (L + 1) + (1 - a ** (L + 1)) / N,
+        "only one layer is counted": a + mean / N,
+        "the layers are added; a path multiplies its steps": a * L + (1 - a * L) / N,
+        "this is the share of the other tokens together": 1 - a**L - (1 - a**L) / N,
+        "this is attention alone, without the residual": 1 / N,
+        "the residual counts for one half here; it is an argument": 0.5**L + (1 - 0.5**L) / N,
+    }
 
 
-def _centred(weight: Tensor) -> Tensor:
-    return weight - weight.mean(dim=0)
-
-
-def _shares(centre=_centred, power: int = 2, finish=lambda variances: variances / variances.sum()):
-    """The shares with one step changed."""
-    return lambda weight: finish(torch.linalg.svdvals(centre(weight)) ** power)
-
-
-mistakes = {
-    "the mean filter is still in: subtract it from every filter first, `weight.mean(dim=0)`": _shares(lambda w: w),
-    "every filter has lost its own mean over the pixels; the mean over the filters has to go, dim 0": _shares(
-        lambda weight: weight - weight.mean(dim=1, keepdim=True)
-    ),
-    "one mean for the whole matrix is subtracted; every pixel has its own, over the filters": _shares(
-        lambda weight: weight - weight.mean()
-    ),
-    "a variance is the square of a singular value": _shares(power=1),
-    "these are the sums so far; give each component's own share": lambda w: variance_shares(w).cumsum(dim=0),
-    "the smallest come first; turn the order round": lambda weight: variance_shares(weight).flip(0),
-    "these are relative to the largest; divide by the sum": _shares(finish=lambda variances: variances / variances[0]),
-    "these are the variances themselves; divide by their sum": _shares(finish=lambda variances: variances),
-    "the pixels are divided by their spread as well, so these are shares of the correlations' variance": _shares(
-        lambda weight: _centred(weight) / weight.std(dim=0)
-    ),
-}
-exercise("10.3", variance_shares, _filter_cases, mistakes)
+SHARES = [(5, 3, 0.6), (65, 4, 0.5), (10, 12, 0.9), (2, 2, 0.25), (1, 3, 0.5), (17, 1, 0.7)]
+exercise("10.3", own_share, lambda: on(*SHARES), _own_shares, difference=compare.floats)
 
 
 # 10.4 ----------------------------------------------------------------------------------------------------------------
 
 
-def mean_distance(attention: Tensor, rows: int, columns: int, patch: int) -> Tensor:
-    """(B, h, 1 + N, 1 + N) -> (h,): mean distance in pixels from a patch to what it attends to, CLS left out."""
-    return library.attention_distance(attention, (rows, columns), patch).to(attention.dtype)
+def erased(images: Tensor, pictures: Tensor, share: float) -> Tensor:
+    """images (B, C, H, W), pictures (B, gh, gw) -> images with that share of the patches, the highest, set to 0."""
+    return _erased()(images, pictures, share)
 
 
-def _distance_cases() -> list[Case]:
-    sizes = [(2, 3, 2, 4, 4), (1, 2, 3, 3, 2), (3, 1, 4, 2, 16), (2, 4, 1, 5, 3)]
-    return on(*((_maps(B, h, 1 + r * c, 1 + r * c), r, c, patch) for B, h, r, c, patch in sizes))
+def _highest_first(values: Tensor) -> Tensor:
+    """(B, N) -> the place of each in the order of its picture, 0 for the highest."""
+    return values.argsort(dim=1, descending=True).argsort(dim=1)
 
 
-def _places(rows: int, columns: int) -> Tensor:
-    return torch.cartesian_prod(torch.arange(rows), torch.arange(columns)).float()  # (N, 2)
+def _enlarged(keep: Tensor, images: Tensor) -> Tensor:
+    (H, W), (gh, gw) = images.shape[-2:], keep.shape[-2:]
+    return keep.repeat_interleave(H // gh, dim=1).repeat_interleave(W // gw, dim=2)
 
 
-@formulas(*_distance_cases()[0].args)
-def _distances(attention, rows, columns, patch):
-    right, N = mean_distance(attention, rows, columns, patch), rows * columns
-    among, places, n = attention[:, :, 1:, 1:], _places(rows, columns), torch.arange(N).float()[:, None]
-    w, with_class = _to_one(among), torch.cat([places[:1], places])
+def _erased(
+    place=_highest_first,
+    count=lambda share, N: int(share * N),
+    enlarge=_enlarged,
+    lay=lambda images, keep: images * keep[:, None],
+    order=lambda keep: keep,
+):
+    """The images with one step changed; `keep` is true where a patch stays."""
 
-    def far(places: Tensor, p: float = 2) -> Tensor:
-        return torch.cdist(places, places, p) * patch
+    def answer(images: Tensor, pictures: Tensor, share: float) -> Tensor:
+        values = pictures.flatten(1)
+        keep = (place(values) >= count(share, values.shape[1])).unflatten(1, pictures.shape[1:])
+        return lay(images, enlarge(order(keep), images).to(images.dtype))
 
-    pixels = far(places)
-
-    def mean(weights: Tensor, distances: Tensor = pixels) -> Tensor:
-        return (weights * distances).sum(dim=-1).mean(dim=(0, 2))
-
-    return {
-        "this counts patches; a patch is P pixels wide": right / patch,
-        "the rows no longer sum to one once CLS is gone; scale each of them first": mean(among),
-        "the columns are scaled to sum to one; a query's weights are a row, the last axis": mean(
-            _to_one(among, dim=-2)
-        ),
-        "the distance is squared; take the root of the sum of the squares": mean(w, pixels**2 / patch),
-        "the distance in pixels is squared; take the root of the sum of the squares": mean(w, pixels**2),
-        "rows and columns are added up, as in a city of blocks; the distance is the straight line": mean(
-            w, far(places, 1)
-        ),
-        "this is the difference of the token numbers n; two patches above each other are far apart in n, and near": (
-            mean(w, far(n))
-        ),
-        "the places are counted as if the grid had as many rows as it has columns; n = row · columns + column": (
-            mean(w, far(_places(columns, rows)))
-        ),
-        "CLS is counted as if it lay in the first patch; it has no place: leave out its row and its column": (
-            mean(attention, far(with_class))
-        ),
-        "the last patch is left out and CLS kept; CLS is token 0": mean(_to_one(attention[:, :, :-1, :-1])),
-        "this is the distance of the class token's attention; average over the patches as queries": (
-            mean(_to_one(attention[:, :, :1, 1:]), pixels[:1])
-        ),
-        "queries that give less to CLS count for more here; scale each row to sum to one, then average the queries": (
-            mean(among) / among.sum(dim=-1).mean(dim=(0, 2))
-        ),
-        "the heads are averaged too; keep one number for each": right.mean(),
-        "the weights of a query are summed over, not averaged over queries: divide by N as well": right * N,
-        "the distances are added up over images and queries; take their mean": right * N * len(attention),
-        "the weighted distances are averaged over the keys; the weights sum to one already, so add them up": right / N,
-        "every image has its own numbers here; average over the images, too": (w * pixels).sum(-1).mean(-1),
-    }
+    return answer
 
 
-exercise("10.4", mean_distance, _distance_cases, _distances)
+def _erasing_cases() -> list[Case]:
+    generator, cases = torch.Generator().manual_seed(6), []
+    for B, C, rows, columns, patch, share in [
+        (2, 3, 2, 4, 3, 0.4), (1, 1, 3, 3, 2, 0.5), (3, 2, 3, 2, 4, 0.25), (2, 3, 4, 4, 2, 0.1), (2, 1, 2, 3, 2, 0.0),
+    ]:  # fmt: skip
+        images = torch.randn(B, C, rows * patch, columns * patch, generator=generator) + 3
+        order = torch.stack([torch.randperm(rows * columns, generator=generator) for _ in range(B)])
+        pictures = (order.float() / 10).unflatten(1, (rows, columns))
+        cases.append(Case((images, pictures, share), traits=batch_traits(B)))
+    images, pictures, share = cases[0].args
+    return [*cases, Case((images.double(), pictures.double(), share))]
+
+
+mistakes = {
+    "the lowest patches are erased; the map's highest were asked for": _erased(lambda v: _highest_first(-v)),
+    "the highest patches are kept and all others erased; the other way round": _erased(
+        lay=lambda images, keep: images * (1 - keep[:, None])
+    ),
+    "the first image's patches are erased from every image; each has its own map": _erased(
+        order=lambda keep: keep[:1].expand_as(keep)
+    ),
+    "the share is taken of the batch's patches together; each image loses as many": (
+        lambda images, pictures, share: _erased(
+            lambda v: _highest_first(v.reshape(1, -1)).view_as(v), lambda share, N: int(share * pictures.numel())
+        )(images, pictures, share)
+    ),
+    "the number of patches is rounded up; int() rounds down": _erased(count=lambda share, N: -int(-share * N // 1)),
+    "one patch too many is erased": _erased(count=lambda share, N: int(share * N) + 1),
+    "that share of the patches is left; it is the share that goes": _erased(count=lambda share, N: N - int(share * N)),
+    "the map is tiled over the image instead of enlarged: a patch is P × P neighbouring pixels": _erased(
+        enlarge=lambda keep, images: keep.tile(images.shape[2] // keep.shape[1], images.shape[3] // keep.shape[2])
+    ),
+    "`argsort` gives the patches in order, not each patch's place in that order; take the argsort twice, or `topk`": (
+        _erased(lambda v: v.argsort(dim=1, descending=True))
+    ),
+    "the erased patches are set to 1; 0 is the mean colour of a normalised image": _erased(
+        lay=lambda images, keep: images * keep[:, None] + 1 - keep[:, None]
+    ),
+    "the patches are made fainter by half; set them to 0": _erased(
+        lay=lambda images, keep: images * (0.5 + 0.5 * keep[:, None])
+    ),
+    "only the first channel is erased": _erased(
+        lay=lambda images, keep: torch.cat([images[:, :1] * keep[:, None], images[:, 1:]], dim=1)
+    ),
+    "nothing is erased": _erased(lay=lambda images, keep: images.clone()),
+}
+exercise("10.4", erased, _erasing_cases, mistakes)
 
 
 # 10.5 ----------------------------------------------------------------------------------------------------------------
@@ -291,6 +318,9 @@ def _rolled(
 
 
 mistakes = {
+    "as the code stands, with both slips": _rolled(
+        scale=lambda mixed: mixed / mixed.sum(dim=-1), join=lambda step, result: result @ step
+    ),
     "the layers are multiplied in the wrong order: the newest stands on the left, step @ result": _rolled(
         join=lambda step, result: result @ step
     ),

@@ -72,7 +72,7 @@ class AttentionMaps:
             for ax, head in zip(row, heads, strict=True):
                 self.draw(image, layer, head, query, ax)
                 name = "mean" if head is None else f"head {head}"
-                ax.set_title(f"{layer + 1}, {name}", fontsize=9, loc="center")
+                ax.set_title(f"{layer}, {name}", fontsize=9, loc="center")
         return figure
 
 

@@ -102,11 +102,11 @@
       maps.similarities(big, alike[place], [GRID, GRID]);
       for (const mark of [frame, frameAll]) mark.style.cssText = `left:${column * 12.5}%;top:${row * 12.5}%`;
       const others = places.filter((n) => n !== place).sort((a, b) => alike[place][b] - alike[place][a]);
-      const name = (n) => `(${Math.floor(n / GRID) + 1}, ${(n % GRID) + 1})`,
+      const name = (n) => `(${Math.floor(n / GRID)}, ${n % GRID})`,
         mean = (list) => list.reduce((sum, n) => sum + alike[place][n], 0) / list.length;
       const onLine = others.filter((n) => Math.floor(n / GRID) === row || n % GRID === column),
         off = others.filter((n) => !onLine.includes(n));
-      says.textContent = `Row ${row + 1}, column ${column + 1}: most alike is ${name(others[0])}, with ${alike[place][others[0]].toFixed(2)}. Mean over its row and column ${mean(onLine).toFixed(2)}, elsewhere ${mean(off).toFixed(2)}.`;
+      says.textContent = `Row ${row}, column ${column}: most alike is ${name(others[0])}, with ${alike[place][others[0]].toFixed(2)}. Mean over its row and column ${mean(onLine).toFixed(2)}, elsewhere ${mean(off).toFixed(2)}.`;
     }
     function drawAll() {
       const side = GRID * (GRID + 1) - 1,

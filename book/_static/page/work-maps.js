@@ -66,14 +66,14 @@
       };
       body.replaceChildren(
         el("span"),
-        ...heads.map((h) => el("span", { class: "vp-head", text: h === "mean" ? "mean" : `head ${h + 1}` })),
+        ...heads.map((h) => el("span", { class: "vp-head", text: h === "mean" ? "mean" : `head ${h}` })),
         ...layers
           .map((l) => [
-            el("span", { class: "vp-layer", text: `layer ${l + 1}` }),
+            el("span", { class: "vp-layer", text: `layer ${l}` }),
             ...heads.map((h) =>
               cell(
                 `${l},${h}`,
-                `layer ${l + 1}, ${h === "mean" ? "mean of the heads" : `head ${h + 1}`}, on the picture`,
+                `layer ${l}, ${h === "mean" ? "mean of the heads" : `head ${h}`}, on the picture`,
               ),
             ),
           ])
@@ -89,7 +89,7 @@
     function draw(state) {
       make(state);
       const grid = state.result.grid || [GRID, GRID],
-        [row, column] = [Math.floor(state.query / grid[1]) + 1, (state.query % grid[1]) + 1],
+        [row, column] = [Math.floor(state.query / grid[1]), state.query % grid[1]],
         whole = state.result.prefix ? "Where the class token looks" : "Where the patches look, in the mean over them";
       title.textContent = state.query === CLS ? whole : `Where the patch in row ${row}, column ${column} looks`;
       for (const { shown, node, canvas } of cells) {

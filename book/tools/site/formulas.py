@@ -39,7 +39,7 @@ def touching(parent: nodes.Element, place: int, pattern: re.Pattern) -> str:
     match = pattern.search(text)
     if not match:
         return ""
-    parent.replace(parent[place], nodes.Text(text[: match.start()] + text[match.end() :]))
+    parent[place] = nodes.Text(text[: match.start()] + text[match.end() :])  # by place: equal texts are equal nodes
     return match[0]
 
 

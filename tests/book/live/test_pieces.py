@@ -110,7 +110,7 @@ def test_a_finger_asks_a_patch(browser, pages_folder):
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
     page.touchscreen.tap(box["x"] + box["width"] * 0.05, box["y"] + box["height"] * 0.95)
-    expect(piece(page, "work").locator(".vp-title")).to_contain_text("row 8, column 1")
+    expect(piece(page, "work").locator(".vp-title")).to_contain_text("row 7, column 0")
     page.context.close()
 
 
@@ -192,9 +192,9 @@ def test_arrow_keys_choose_the_patch_that_asks_and_shift_moves_the_object(page):
     work, picture = piece(page, "work"), piece(page, "work").get_by_role("application")
     picture.focus()
     page.keyboard.press("ArrowDown")
-    expect(work.locator(".vp-title")).to_contain_text("row 6, column 4")
+    expect(work.locator(".vp-title")).to_contain_text("row 5, column 3")
     page.keyboard.press("ArrowLeft")
-    expect(work.locator(".vp-title")).to_contain_text("row 6, column 3")
+    expect(work.locator(".vp-title")).to_contain_text("row 5, column 2")
     before = picture.locator("canvas").evaluate("canvas => canvas.toDataURL()")
     page.keyboard.press("Shift+ArrowRight")
     page.wait_for_function(
@@ -209,7 +209,7 @@ def test_pointing_asks_and_a_map_lies_over_the_picture_when_pressed(page):
     picture.scroll_into_view_if_needed()
     box = picture.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 0.95, box["y"] + box["height"] * 0.05)
-    expect(work.locator(".vp-title")).to_contain_text("row 1, column 8")
+    expect(work.locator(".vp-title")).to_contain_text("row 0, column 7")
     rollout = work.get_by_role("button", name="rollout, on the picture")
     plain = picture.locator("canvas").evaluate("canvas => canvas.toDataURL()")
     rollout.press("Enter")
@@ -306,7 +306,7 @@ def test_places_answer_to_keys_and_to_another_kind_of_table(page):
     places = piece(page, "positions")
     places.get_by_role("application").focus()
     page.keyboard.press("ArrowDown")
-    expect(says(page, "positions")).to_contain_text("Row 5, column 4")
+    expect(says(page, "positions")).to_contain_text("Row 4, column 3")
     before = says(page, "positions").inner_text()
     places.get_by_role("radio", name="the table that shapes-vit has learned").check()
     expect(says(page, "positions")).not_to_have_text(before)
