@@ -57,14 +57,22 @@ def lengths(first, added):
     return torch.stack(found)
 
 
-def resized(table, old_grid, swap=1, **options):
-    picture = table[1:].T.unflatten(1, old_grid[::swap])[None]
-    options = {"mode": "bicubic", "align_corners": True} | options
-    return torch.cat([table[:1], F.interpolate(picture, **options)[0].flatten(1).T])
+def embedded(rows_of_patches, swap):
+    def answer(images, weight, bias, cls_token, positions):
+        tokens = swap(F.conv2d(images, weight, bias, stride=weight.shape[-1]).flatten(2))
+        cls = (cls_token + positions[0]).expand(len(images), -1, -1)
+        return torch.cat([cls, tokens + positions[rows_of_patches]], dim=1)
+
+    return answer
 
 
-def by_factor(table, old_grid, new_grid):
-    return resized(table, old_grid, scale_factor=(new_grid[0] / old_grid[0], new_grid[1] / old_grid[1]))
+def fitted(weight_of_all):
+    def answer(table, grid):
+        places = table[1:].unflatten(0, grid)
+        both = places.mean(1, keepdim=True) + places.mean(0, keepdim=True) - weight_of_all * places.mean((0, 1))
+        return torch.cat([table[:1], both.flatten(0, 1)])
+
+    return answer
 
 
 def transposed(part):
@@ -80,6 +88,8 @@ RIGHT = [
     ("5.4", pad_into_zeros),
     ("5.5", patchify_as_on_the_page),
     ("6.4", lambda rows, columns: torch.stack([torch.cat([row, column]) for row in rows for column in columns])),
+    ("6.3", embedded(slice(1, None), lambda tokens: tokens.permute(0, 2, 1))),
+    ("6.5", fitted(1)),
     ("7.2", lambda x: torch.special.ndtr(x) + x * torch.tensor(2 * math.pi).rsqrt() * torch.exp(-x * x / 2)),
     ("7.3", lengths),
 ]
@@ -94,13 +104,13 @@ WRONG = [
         "for each patch, or with a row for each number",
     ),
     ("6.2", lambda weight: weight.mT.flatten(1).T, "likely slip: rows and columns of each kernel are swapped"),
-    ("6.5", by_factor, "`scale_factor` rounds"),
     (
-        "6.5",
-        lambda table, old, new: resized(table, old, size=new, antialias=True),
-        "`antialias=True` was not asked for",
+        "6.3",
+        embedded(slice(1, None), lambda tokens: tokens.reshape(len(tokens), -1, tokens.shape[1])),
+        "one bug is left: `reshape`",
     ),
-    ("6.5", lambda table, old, new: resized(table, old, swap=-1, size=new[::-1]), "swapped in both grids"),
+    ("6.3", embedded(slice(-1), lambda tokens: tokens.mT), "the patches have rows 0 to N - 1"),
+    ("6.5", fitted(0), "counted twice"),
     ("7.3", lambda first, added: first + lengths(0.0, added), "the start is added after the root"),
     (
         "7.4",

@@ -12,7 +12,7 @@ from vitedu.exercises import check
 def nine_heads(
     arange, pad=1, score=lambda delta, offset, alpha: -alpha * (delta - offset).square().sum(dim=-1), dim=-1
 ):
-    """Exercise 4.5 by the page's own recipe: positions as for Figure 4.10, in whatever type `arange` gives."""
+    """Exercise 4.5 by the page's own recipe: positions by `arange`, in whatever type `arange` gives."""
 
     def answer(images, weight, alpha):
         padded = F.pad(images, [pad] * 4)
@@ -49,6 +49,12 @@ def group_by_the_number_of_groups(weight, groups):
     return dense
 
 
+def blur_then_largest(x):
+    for axis in (2, 3):
+        x = (x.roll(1, axis) + 2 * x + x.roll(-1, axis)) / 4
+    return torch.stack([x.roll((-i, -j), (2, 3)) for i in (0, 1) for j in (0, 1)]).amax(dim=0)[:, :, ::2, ::2]
+
+
 def iou_one_by_one(a, b):
     table = torch.zeros(len(a), len(b))
     for i, (x, y, w, h) in enumerate(a.tolist()):
@@ -65,8 +71,16 @@ def iou_place_by_place(a, b):
     return both / (a[:, 2:].prod(dim=1) + b[:, 2:].prod(dim=1) - both)
 
 
-def field_with(grow):
-    return lambda kernels, strides: 1 + sum(grow(k) * math.prod(strides[:m]) for m, k in enumerate(kernels))
+def interval_with(grow, start=lambda first, padding, step: first - padding * step):
+    """From the first layer on: what each adds to the width, and how its padding moves the start."""
+
+    def answer(kernels, strides, paddings, place):
+        first, width, step = place * math.prod(strides), 0, 1
+        for kernel, stride, padding in zip(kernels, strides, paddings, strict=True):
+            first, width, step = start(first, padding, step), width + grow(kernel) * step, step * stride
+        return first, first + width
+
+    return answer
 
 
 def writing_in_closed_form(count, dim, keep):
@@ -109,6 +123,7 @@ RIGHT = [
     ("3.4", writing_in_closed_form),
     ("3.5", beam_of_lists),
     ("3.6", lambda count: list(on_a_parabola(-1, 2)(count))),
+    ("4.1", interval_with(lambda k: k - 1)),
     ("4.2", dense_in_float32),
     ("13.4", iou_one_by_one),
     ("4.5", nine_heads(floats)),
@@ -122,15 +137,15 @@ WRONG = [
     ("3.5", lambda score, start, length, width: beam_of_lists(score, start, length, 1), "this is greedy"),
     ("3.6", on_a_parabola(1, 2), "a parabola that opens the wrong way"),
     ("3.6", on_a_parabola(-1, 1), "make it (2m, 1)"),
-    ("4.1", field_with(lambda k: 2 * (k // 2)), "one too many for an even kernel"),
-    ("4.1", field_with(lambda k: 2 * ((k - 1) // 2)), "loses one of an even kernel"),
-    ("4.1", field_with(lambda k: k // 2), "only one side is counted"),
-    ("4.1", field_with(lambda k: 2), "that is k - 1 of a 3 × 3 window"),
+    ("4.1", interval_with(lambda k: k), "adds k instead of k - 1"),
+    ("4.1", interval_with(lambda k: k - 1, lambda first, padding, step: first - padding), "are added up as they are"),
+    ("4.1", interval_with(lambda k: k - 1, lambda first, padding, step: first), "the paddings are missing"),
     ("4.2", group_by_the_number_of_groups, "o // (D // groups)"),
+    ("4.3", blur_then_largest, "the blur comes before the maximum"),
     (
-        "4.3",
-        lambda f, x, p, s: (f(x.roll(p, 3)) - f(x).roll(int(p / s), 3)).norm().div(f(x).norm()).item(),
-        "also below",
+        "4.4",
+        lambda x, w1, w2: x * F.relu(x.mean((0, 2, 3))[None] @ w1.T @ w2.T).sigmoid()[..., None, None],
+        "as it stands",
     ),
     ("13.4", iou_place_by_place, "meet in all pairs"),
     ("4.5", nine_heads(floats, dim=0), "the softmax runs over the queries"),

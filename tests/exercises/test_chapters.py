@@ -378,20 +378,17 @@ def mirror_on_half_a_circle(count):
     return 1e5 * keys.flip(0), keys
 
 
-def field_from_the_end(kernels, strides):
-    seen = 1
-    for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
-        seen = (seen - 1) * stride + kernel
-    return seen
+def interval_in_closed_form(kernels, strides, paddings, place):
+    steps = [math.prod(strides[:n]) for n in range(len(kernels) + 1)]
+    first = place * steps[-1] - sum(padding * step for padding, step in zip(paddings, steps, strict=False))
+    return first, first + sum((kernel - 1) * step for kernel, step in zip(kernels, steps, strict=False))
 
 
-def field_by_gradient(kernels, strides):
-    line = torch.zeros(1, 1, 200, requires_grad=True)
-    x = line
-    for kernel, stride in zip(kernels, strides, strict=True):
-        x = F.conv1d(x, torch.ones(1, 1, kernel), stride=stride)
-    x[0, 0, 0].backward()
-    return line.grad.count_nonzero().item()
+def interval_of_a_set(kernels, strides, paddings, place):
+    seen = {place}
+    for kernel, stride, padding in list(zip(kernels, strides, paddings, strict=True))[::-1]:
+        seen = {n * stride - padding + i for n in seen for i in range(kernel)}
+    return min(seen), max(seen)
 
 
 def dense_by_asking_the_convolution(weight, groups):
@@ -406,13 +403,11 @@ def dense_by_einsum(weight, groups):
     return dense.flatten(0, 1).flatten(1, 2)
 
 
-def error_by_indexing(layer, images, pixels, stride):
-    def move(x, n):
-        return x[..., (torch.arange(x.shape[-1]) - n) % x.shape[-1]]
-
-    features = layer(images)
-    difference = layer(move(images, pixels)) - move(features, pixels // stride)
-    return math.sqrt(difference.square().sum().item() / features.square().sum().item())
+def blur_by_rolling(x):
+    largest = torch.stack([x.roll((-i, -j), (2, 3)) for i in (0, 1) for j in (0, 1)]).amax(dim=0)
+    for axis in (2, 3):
+        largest = (largest.roll(1, axis) + 2 * largest + largest.roll(-1, axis)) / 4
+    return largest[:, :, ::2, ::2]
 
 
 def gates_by_convolutions(x, w1, w2):
@@ -544,8 +539,14 @@ def matrix_by_asking_the_convolution(weight):
     return F.conv2d(one_hot, weight, stride=weight.shape[-1]).flatten(1)
 
 
-def sequence_by_padding(tokens, cls_token, positions):
-    return F.pad(tokens, (0, 0, 1, 0)) + F.pad(cls_token, (0, 0, 0, tokens.shape[1])) + positions
+def embedding_patch_by_patch(images, weight, bias, cls_token, positions):
+    P, rows = weight.shape[-1], [cls_token.expand(len(images), -1, -1) + positions[0]]
+    kernels = weight.flatten(1)
+    for top in range(0, images.shape[2], P):
+        for left in range(0, images.shape[3], P):
+            patch = images[:, :, top : top + P, left : left + P].flatten(1)
+            rows.append((patch @ kernels.T + bias + positions[len(rows)])[:, None])
+    return torch.cat(rows, dim=1)
 
 
 def positions_by_index(rows, columns):
@@ -553,20 +554,19 @@ def positions_by_index(rows, columns):
     return torch.cat([rows[place // len(columns)], columns[place % len(columns)]], dim=-1)
 
 
-def resized_column_by_column(table, old_grid, new_grid):
-    pictures = [column.view(1, 1, *old_grid) for column in table[1:].unbind(1)]
-    resize = torch.nn.Upsample(size=new_grid, mode="bicubic", align_corners=True)
-    return torch.cat([table[:1], torch.stack([resize(picture).flatten() for picture in pictures], dim=1)])
+def table_by_projection(table, grid):
+    h, w = grid
+    of_row = torch.eye(h, dtype=table.dtype).repeat_interleave(w, 0)
+    of_column = torch.eye(w, dtype=table.dtype).repeat(h, 1)
+    basis = torch.cat([of_row, of_column], dim=1)
+    return torch.cat([table[:1], basis @ torch.linalg.pinv(basis) @ table[1:]])
 
 
-def resized_by_two_matrices(table, old_grid, new_grid):
-    def weights(old, new):  # (new, old): how much each old place counts for each new one
-        line = torch.eye(old, dtype=table.dtype).view(1, old, old, 1)
-        return F.interpolate(line, size=(new, 1), mode="bicubic", align_corners=True)[0, :, :, 0].T
-
-    down, across = (weights(old, new) for old, new in zip(old_grid, new_grid, strict=True))
-    resized = torch.einsum("ir,jc,rcd->ijd", down, across, table[1:].unflatten(0, old_grid))
-    return torch.cat([table[:1], resized.flatten(0, 1)])
+def table_in_two_steps(table, grid):
+    rest = table[1:].unflatten(0, grid)
+    rows = rest.mean(dim=1, keepdim=True)
+    fitted = rows + (rest - rows).mean(dim=0, keepdim=True)
+    return torch.cat([table[:1], fitted.flatten(0, 1)])
 
 
 def rms_as_a_product(x, gain, eps):
@@ -778,9 +778,9 @@ OTHER_ROUTES = {
     "3.4": [writing_by_products],
     "3.5": [beam_from_the_best],
     "3.6": [mirror_on_a_parabola, mirror_on_half_a_circle],
-    "4.1": [field_from_the_end, field_by_gradient],
+    "4.1": [interval_in_closed_form, interval_of_a_set],
     "4.2": [dense_by_asking_the_convolution, dense_by_einsum],
-    "4.3": [error_by_indexing],
+    "4.3": [blur_by_rolling],
     "4.4": [gates_by_convolutions],
     "4.5": [heads_by_rows_and_columns],
     "5.1": [count_in_one_line],
@@ -791,9 +791,9 @@ OTHER_ROUTES = {
     "5.6": [notices_by_the_equation, notices_with_random_numbers],
     "6.1": [embedding_counted_by_torch],
     "6.2": [matrix_by_asking_the_convolution],
-    "6.3": [sequence_by_padding],
+    "6.3": [embedding_patch_by_patch],
     "6.4": [positions_by_index],
-    "6.5": [resized_column_by_column, resized_by_two_matrices],
+    "6.5": [table_by_projection, table_in_two_steps],
     "7.1": [rms_as_a_product],
     "7.2": [gelu_slope_by_normal],
     "7.3": [lengths_by_right_angles],

@@ -10,8 +10,6 @@ from torch import Tensor
 from vitedu.exercises import compare
 from vitedu.exercises.exercise import Answer, Case, exercise, formulas, image_traits, on
 
-Layer = Callable[[Tensor], Tensor]
-
 
 def _normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
     """Random numbers with one decimal, the same at every call."""
@@ -22,64 +20,89 @@ def _normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> T
 # 4.1 -----------------------------------------------------------------------------------------------------------------
 
 
-def receptive_field(kernels: list[int], strides: list[int]) -> int:
-    """r = 1 + Σ (k_l - 1) · (product of the strides before layer l)."""
-    return 1 + sum((kernel - 1) * math.prod(strides[:n]) for n, kernel in enumerate(kernels))
+def pixels_seen(kernels: list[int], strides: list[int], paddings: list[int], place: int) -> tuple[int, int]:
+    """Back through the layers: place n of a layer reads n·s - p up to n·s - p + k - 1 of the one before."""
+    first = last = place
+    for kernel, stride, padding in reversed(list(zip(kernels, strides, paddings, strict=True))):
+        first, last = first * stride - padding, last * stride - padding + kernel - 1
+    return first, last
 
 
-@formulas([1], [1])
-def _fields(kernels: list[int], strides: list[int]) -> dict[str, int]:
+@formulas([1], [1], [0], 0)
+def _intervals(kernels: list[int], strides: list[int], paddings: list[int], place: int) -> dict[str, tuple[int, int]]:
     layers, total = range(len(kernels)), math.prod(strides)
-    less = [kernel - 1 for kernel in kernels]
-    steps, own = ([math.prod(strides[: n + more]) for n in layers] for more in (0, 1))
-    after = [math.prod(strides[n:]) for n in layers]
-    right = receptive_field(kernels, strides)
+    steps = [math.prod(strides[:n]) for n in layers]  # pixels between two places of what a layer reads
+    own = [math.prod(strides[: n + 1]) for n in layers]
+    first, last = pixels_seen(kernels, strides, paddings, place)
+    side, less = last - first, [kernel - 1 for kernel in kernels]
 
-    def see(grow: list[int], steps: list[int]) -> int:
-        return 1 + sum(places * step for places, step in zip(grow, steps, strict=True))
+    def dot(numbers: list[int], steps: list[int]) -> int:
+        return sum(number * step for number, step in zip(numbers, steps, strict=True))
 
+    def forwards() -> tuple[int, int]:
+        low = high = place
+        for kernel, stride, padding in zip(kernels, strides, paddings, strict=True):
+            low, high = low * stride - padding, high * stride - padding + kernel - 1
+        return low, high
+
+    def padded_first() -> tuple[int, int]:
+        low = high = place
+        for kernel, stride, padding in reversed(list(zip(kernels, strides, paddings, strict=True))):
+            low, high = (low - padding) * stride, (high - padding) * stride + kernel - 1
+        return low, high
+
+    bare = pixels_seen(kernels, strides, [0] * len(kernels), place)
+    half = [kernel // 2 for kernel in kernels]
+    middle = place * total
     return {
-        "the strides are ignored; behind a stride of 2 a step of one place is a step of two pixels": 1 + sum(less),
-        "each layer adds k instead of k - 1; the middle of the window was seen already": see(kernels, steps),
-        "each layer adds k instead of k - 1, and the pixel of the start is missing": see(kernels, steps) - 1,
-        "a layer's own stride is counted for itself; it widens only the steps of the layers after it": see(less, own),
-        "the sum starts at 0; before the first layer a unit sees one pixel, itself": right - 1,
-        "the kernels are multiplied; the windows overlap, so they add up": math.prod(kernels),
-        "only the stride of the layer itself counts here; the strides of all layers before it multiply": (
-            see(less, strides)
+        "the layers are walked from the first to the last; begin with the last": forwards(),
+        "the paddings are missing: place 0 begins `padding` places before the first": bare,
+        "the paddings are added; they move the window to the left, below 0": (
+            pixels_seen(kernels, strides, [-padding for padding in paddings], place)
         ),
-        "only the stride just before a layer counts here; all before it multiply": see(less, [1, *strides[:-1]]),
-        "the layers are read from the last to the first; strides act on the layers that follow": (
-            receptive_field(kernels[::-1], strides[::-1])
+        "the padding is multiplied by its own layer's stride; subtract it afterwards": padded_first(),
+        "each layer adds k instead of k - 1; the first place of its window is counted already": (
+            first,
+            first + dot(kernels, steps),
         ),
-        "a layer feels the strides before it, not its own and those behind it": see(less, after),
-        "this is the area in pixels; the receptive field is asked for as the side of the square": right**2,
-        "this is the product of the strides, the step of the last map, not what a unit sees": total,
-        "the kernels are added up, and nothing else; a layer adds k - 1, times the strides before it, to the 1 of "
-        "the start": sum(kernels),
-        "the strides of all layers multiply every kernel; a layer feels only those before it": 1 + sum(less) * total,
-        "the strides are added up; two strides of 2 make steps of 4 pixels, so they multiply": (
-            see(less, [sum(strides[:n] or [1]) for n in layers])
+        "the last pixel is one too many: a range that ends *before* it is not what is asked for": (first, last + 1),
+        "the strides are ignored": (place - sum(paddings), place - sum(paddings) + sum(less)),
+        "the strides move the place and not the width: behind a stride of 2 a step is two pixels wide": (
+            first,
+            first + sum(less),
         ),
-        "every layer adds 2 steps, as in the text; that is k - 1 of a 3 × 3 window": 1 + 2 * sum(steps),
-        "a layer adds k - 1 steps, half of them on either side; here only one side is counted": (
-            see([k // 2 for k in kernels], steps)
+        "the kernel's width is multiplied by its own layer's stride; only the strides before it widen the window": (
+            first,
+            first + dot(less, own),
         ),
-        "half of a layer's k - 1 steps is counted, those on one side": see([(k - 1) // 2 for k in kernels], steps),
-        "k // 2 on either side is one too many for an even kernel": see([k // 2 * 2 for k in kernels], steps),
-        "(k - 1) // 2 on either side loses one of an even kernel": see([(k - 1) // 2 * 2 for k in kernels], steps),
+        "the strides widen the window and do not move it": (first - middle + place, last - middle + place),
+        "the paddings are added up as they are; each counts in the steps of the map that it pads": (
+            middle - sum(paddings),
+            middle - sum(paddings) + side,
+        ),
+        "k // 2 on either side of the middle: that takes the padding for half of the kernel": (
+            middle - dot(half, steps),
+            middle + dot(half, steps),
+        ),
+        "the second number asked for is the last pixel, not how many there are": (first, side + 1),
+        "places count from 0, so place 0 begins at minus the padding": (
+            pixels_seen(kernels, strides, paddings, place - 1)
+        ),
+        "what lies before the picture is cut off at 0; leave numbers of the padding as they are": (max(first, 0), last),
+        "the two are swapped: first, then last": (last, first),
     }
 
 
 exercise(
     "4.1",
-    reference=receptive_field,
+    reference=pixels_seen,
     cases=lambda: on(
-        *[([3], [1]), ([3, 3, 3], [1, 1, 1]), ([3, 3], [2, 1]), ([3, 3, 3, 3], [2, 2, 2, 2]), ([5, 3, 1], [1, 2, 1])],
-        *[([7, 3, 3, 3], [2, 2, 1, 2]), ([1, 1], [1, 1]), ([2], [2]), ([16], [16]), ([3, 4, 2], [2, 3, 1])],
+        *[([3], [1], [1], 4), ([3, 3], [2, 1], [1, 1], 3), ([3, 3, 3, 3], [2, 2, 2, 2], [1, 1, 1, 1], 0)],
+        *[([7, 3, 2], [2, 3, 1], [3, 0, 1], 5), ([16], [16], [0], 2), ([4, 3], [1, 2], [0, 2], 7), ([2], [2], [0], 1)],
+        *[([5, 1, 3], [3, 1, 2], [1, 0, 0], 2), ([1, 1], [1, 1], [0, 0], 6)],
     ),
-    difference=compare.integers,
-    mistakes=_fields,
+    difference=compare.integer_tuples,
+    mistakes=_intervals,
 )
 
 
@@ -159,96 +182,92 @@ exercise(
 # 4.3 -----------------------------------------------------------------------------------------------------------------
 
 
-def equivariance_error(layer: Layer, images: Tensor, pixels: int, stride: int) -> float:
-    """‖f(T x) - T' f(x)‖ / ‖f(x)‖ for a circular shift T to the right, and T' by `pixels // stride` places."""
-    features = layer(images)  # (B, C, H', W')
-    moved = features.roll(pixels // stride, dims=3)
-    return ((layer(images.roll(pixels, dims=3)) - moved).norm() / features.norm()).item()
+def _blurred(
+    largest: Callable[[Tensor], Tensor] = lambda x: F.max_pool2d(_around(x, (0, 1, 0, 1)), 2, stride=1),
+    taps: tuple[float, ...] = (1, 2, 1),
+    total: float = 16,
+    rim: Callable[[Tensor], Tensor] = lambda x: _around(x, (1, 1, 1, 1)),
+    keep: Callable[[Tensor], Tensor] = lambda x: x[..., ::2, ::2],
+) -> Answer:
+    """(B, C, H, W) -> (B, C, H/2, W/2): largest of 2 × 2, blurred, every second place; any part may be replaced."""
+
+    def answer(x: Tensor) -> Tensor:
+        side = torch.tensor(taps).to(x)
+        kernel = (side[:, None] * side / total).expand(x.shape[1], 1, -1, -1)
+        return keep(F.conv2d(rim(largest(x)), kernel, groups=x.shape[1]))
+
+    return answer
 
 
-@formulas(torch.clone, torch.ones(1, 1, 1, 1), 1, 1)
-def _errors(layer: Layer, images: Tensor, pixels: int, stride: int) -> dict[str, float]:
-    f, n = layer(images), pixels // stride
-    right, d = layer(images.roll(pixels, 3)), layer(images.roll(pixels, 3)) - f.roll(n, 3)
-    down, flat, left = layer(images.roll(pixels, 2)), layer(images.roll(pixels)), layer(images.roll(-pixels, 3))
+def _around(x: Tensor, sides: tuple[int, ...]) -> Tensor:
+    return F.pad(x, sides, mode="circular")
 
-    def relative(difference: Tensor) -> Tensor:
-        return difference.norm() / f.norm()
 
-    found = {
-        "the features are not moved, so this measures invariance; equivariance allows them to move with the image": (
-            relative(right - f)
+def _largest(x: Tensor) -> Tensor:
+    return F.max_pool2d(_around(x, (0, 1, 0, 1)), 2, stride=1)
+
+
+def _blur_cases() -> list[Case]:
+    shapes = [(2, 3, 4, 6), (1, 2, 6, 4), (2, 1, 4, 4), (1, 4, 8, 8)]
+    cases = [Case((_normal(*shape),), traits=image_traits(*shape), gradient=shape[0] == 2) for shape in shapes]
+    return [*cases, Case((_normal(1, 3, 4, 8, dtype=torch.float64),), traits=image_traits(1, 3, 4, 8))]
+
+
+exercise(
+    "4.3",
+    reference=_blurred(),
+    cases=_blur_cases,
+    mistakes={
+        "this is the max pool as it was, without a blur": lambda x: F.max_pool2d(x, 2),
+        "the maximum already skips every second place, and the blur skips again; only the blur has stride 2": _blurred(
+            lambda x: F.max_pool2d(x, 2)
         ),
-        "the features move by as many places as the image by pixels; one place of a map with stride s is s pixels": (
-            relative(right - f.roll(pixels, 3))
+        "the maximum skips every second place, and the blur comes behind it; blur *before* places are left out": (
+            _blurred(lambda x: F.max_pool2d(x, 2), keep=lambda x: x)
         ),
-        "the features move the other way; image and features go to the right together": relative(right - f.roll(-n, 3)),
-        "the features move to the left, the image to the right": relative(right - f.roll(-pixels // stride, 3)),
-        "the image moves down; to the right is along the last axis": relative(down - f.roll(n, 2)),
-        "the image moves down, the features to the right; both go along the last axis": relative(down - f.roll(n, 3)),
-        "the norm is not divided by that of the features, so it grows with their size": d.norm(),
-        "the norm is divided by that of the images; divide by that of the features": d.norm() / images.norm(),
-        "this is the largest difference, not the norm of all of them over the norm of the features": d.abs().max(),
-        "the norms are squared; take the root, or `.norm()`": relative(d).square(),
-        "the mean of the squared differences is not a relative error; divide the norm by that of the features": (
-            d.square().mean()
+        "nothing is left out: the blur has to move by two places": _blurred(keep=lambda x: x),
+        "the maximum is missing; this blurs the input": _blurred(lambda x: x),
+        "the mean of 2 × 2 stands in place of the maximum": _blurred(
+            lambda x: F.avg_pool2d(_around(x, (0, 1, 0, 1)), 2, stride=1)
         ),
-        "image and features move to the left; `torch.roll` moves to the right by a positive number": (
-            relative(left - f.roll(-n, 3))
+        "the blur comes before the maximum; it belongs between the maximum and the stride": lambda x: _largest(
+            _blurred(lambda x: x, keep=lambda x: x)(x)
+        )[..., ::2, ::2],
+        "the kernel sums to 16; divide by it, or every layer makes the numbers 16 times as large": _blurred(total=1),
+        "the kernel is divided by 4 once; it sums to 16": _blurred(total=4),
+        "the kernel is divided by its 9 numbers; their sum is 16": _blurred(total=9),
+        "nine equal weights; the kernel is [1, 2, 1] down times [1, 2, 1] across": _blurred(taps=(1, 1, 1), total=9),
+        "the window of the maximum goes to the left and up; it goes one place to the right and below": _blurred(
+            lambda x: F.max_pool2d(_around(x, (1, 0, 1, 0)), 2, stride=1)
         ),
-        "each image gets an error of its own, and these are averaged; take one norm over the whole batch": (
-            (d.flatten(1).norm(dim=1) / f.flatten(1).norm(dim=1)).mean()
+        "the places kept are the odd ones; keep 0, 2, 4, …": _blurred(keep=lambda x: x[..., 1::2, 1::2]),
+        "the edge of the blur is filled with zeros; it wraps around": _blurred(rim=lambda x: F.pad(x, [1] * 4)),
+        "the edge of the blur repeats the outermost place; it wraps around": _blurred(
+            rim=lambda x: F.pad(x, [1] * 4, mode="replicate")
         ),
-        "the norm runs over the images only, so every place gets an error of its own; take one over all numbers": (
-            (d.norm(dim=0) / f.norm(dim=0)).mean()
+        "the edge of the blur is a mirror; it wraps around": _blurred(rim=lambda x: F.pad(x, [1] * 4, mode="reflect")),
+        "the maximum does not wrap around: its last windows see zeros": _blurred(
+            lambda x: F.max_pool2d(F.pad(x, (0, 1, 0, 1)), 2, stride=1)
         ),
-        "`roll` without `dims` flattens first, so columns run over into the next row": relative(flat - f.roll(n)),
-        "only the image is rolled flat, without `dims`; it has to move along rows": relative(flat - f.roll(n, 3)),
-        "what leaves on the right is lost; it comes in again on the left, around the edge": (
-            relative(layer(F.pad(images, (pixels, -pixels))) - F.pad(f, (n, -n)))
+        "the maximum does not wrap around: its last windows hold what is left of the picture": _blurred(
+            lambda x: F.max_pool2d(F.pad(x, (0, 1, 0, 1), mode="replicate"), 2, stride=1)
         ),
-        "the features move by `pixels / stride` rounded to the nearest; `//` rounds down": (
-            relative(right - f.roll(round(pixels / stride), 3))
+        "nothing is padded, so the map is smaller than half of the picture": _blurred(
+            lambda x: F.max_pool2d(x, 2, stride=1), rim=lambda x: x
         ),
-        "`pixels / stride` is rounded up; `//` rounds down": relative(right - f.roll(-(-pixels // stride), 3)),
-        "`int` rounds towards 0; `//` rounds down, also below 0": relative(right - f.roll(int(pixels / stride), 3)),
-        "these are means of absolute values; the norm is the root of the sum of squares": (
-            d.abs().mean() / f.abs().mean()
+        "the channels are added up; each is blurred by itself, with `groups` equal to their number": (
+            lambda x: _blurred()(x).sum(dim=1, keepdim=True).expand(-1, x.shape[1], -1, -1)
         ),
-    }
-    return {hint: error.item() for hint, error in found.items()}
-
-
-# name -> what messages call it, and the layer: (B, 2, H, W) to a feature map
-LAYERS: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
-    "zeros": ("a convolution with zero padding", lambda x, w: F.conv2d(x, w, padding=1)),
-    "circular": ("a convolution that wraps around", lambda x, w: F.conv2d(F.pad(x, [1] * 4, mode="circular"), w)),
-    "strided": ("a convolution with stride 2", lambda x, w: F.conv2d(x, w, padding=1, stride=2)),
-    "pooled": ("a max pool of 2×2", lambda x, w: F.max_pool2d(x, 2)),
-    "places": ("a layer that multiplies each column by its own number", lambda x, w: x * torch.linspace(1, 2, 8)),
-}
-
-
-def _error_case(name: str, batch: int, pixels: int, stride: int) -> Case:
-    text, layer = LAYERS[name]
-    label = f"{text}, images ({batch}, 2, 6, 8), pixels = {pixels}, stride = {stride}"
-    kernel = _normal(3, 2, 3, 3)
-    return Case((lambda x: layer(x, kernel), _normal(batch, 2, 6, 8), pixels, stride), label=label)
-
-
-def _error_cases() -> list[Case]:
-    cases = [("zeros", 2, 1, 1), ("strided", 2, 2, 2), ("pooled", 1, 2, 2), ("places", 1, 3, 1), ("strided", 1, 3, 2)]
-    return [_error_case(*case) for case in [*cases, ("circular", 2, 1, 1), ("zeros", 3, -2, 1), ("strided", 1, -3, 2)]]
-
-
-def _forgiving_floats(got: object, expected: float) -> str | None:
-    """As `compare.floats`, but float32 sums differ a little: four digits, and 1e-5 counts as zero."""
-    if compare.is_number(got) and abs(got - expected) <= 1e-5 + 1e-4 * abs(expected):
-        return None
-    return compare.floats(got, expected)
-
-
-exercise("4.3", reference=equivariance_error, cases=_error_cases, difference=_forgiving_floats, mistakes=_errors)
+        "the channels are averaged; each is blurred by itself": (
+            lambda x: _blurred()(x).mean(dim=1, keepdim=True).expand(-1, x.shape[1], -1, -1)
+        ),
+        "the places are blurred along the rows only": lambda x: F.conv2d(
+            _around(_largest(x), (1, 1, 0, 0)),
+            (torch.tensor([[1.0, 2, 1]]).to(x) / 4).expand(x.shape[1], 1, -1, -1),
+            groups=x.shape[1],
+        )[..., ::2, ::2],
+    },
+)
 
 
 # 4.4 -----------------------------------------------------------------------------------------------------------------
@@ -287,10 +306,18 @@ def _gated(x: Tensor, w1: Tensor, w2: Tensor) -> dict[str, Tensor]:
         "a ReLU stands in place of the sigmoid; the gate has to lie between 0 and 1": F.relu(up),
         "each channel is squeezed to its maximum; take its mean": _gate(x.amax(dim=(2, 3)), w1, w2),
         "each channel is squeezed to its sum; take its mean": _gate(x.sum(dim=(2, 3)), w1, w2),
-        "the mean runs over the batch too; every image gets gates of its own": _gate(s.mean(0, True), w1, w2),
+        "one bug is left: the mean runs over the batch too; every image gets gates of its own": (
+            _gate(s.mean(0, True), w1, w2)
+        ),
         "the mean comes after the ReLU; it comes first": (F.relu(wide @ w1.T).mean((1, 2)) @ w2.T).sigmoid(),
         "a second ReLU stands before the sigmoid, so no gate can fall below one half": F.relu(up).sigmoid(),
-        "the ReLU stands behind the second layer; it belongs between the two": F.relu(down @ w2.T).sigmoid(),
+        "one bug is left: the ReLU stands behind the second layer, where a sigmoid makes at least one half of it": (
+            F.relu(down @ w2.T).sigmoid()
+        ),
+        "this is the given cell as it stands, with both bugs": F.relu(s.mean(0, True) @ w1.T @ w2.T).sigmoid(),
+        "the ReLU behind the second layer is gone, but none stands between the two; and the mean runs over the batch": (
+            (s.mean(0, True) @ w1.T @ w2.T).sigmoid()
+        ),
         "a sigmoid stands between the two layers; there a ReLU belongs, and the sigmoid behind the second": (
             (down.sigmoid() @ w2.T).sigmoid()
         ),

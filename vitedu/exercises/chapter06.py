@@ -1,12 +1,13 @@
 """The exercises of chapter 6, linear embedding."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vitedu.exercises import compare
-from vitedu.exercises.exercise import Answer, Case, batch_traits, distinct, exercise, formulas, on
-from vitedu.position import interpolate_positions
+from vitedu.exercises.exercise import Answer, Case, distinct, exercise, formulas, image_traits, on
 
 Grid = tuple[int, int]
 RASTER = "raster order goes left to right, then down"
@@ -123,52 +124,76 @@ exercise(
 
 
 # 6.3 -----------------------------------------------------------------------------------------------------------------
-def _sequence_case(batch: int, count: int, dim: int, dtype=torch.float32, **options) -> Case:
-    parts = distinct(batch * count + 1 + count + 1, dim, dtype=dtype)
-    tokens, cls, positions = parts.split([batch * count, 1, 1 + count])
-    return Case((tokens.view(batch, count, dim), cls[None], positions), traits=batch_traits(batch), **options)
+def _embed_case(B: int, C: int, P: int, D: int, h: int, w: int, dtype=torch.float32, **options) -> Case:
+    generator = torch.Generator().manual_seed(B + C + P + D + h + w)
+    shapes = (B, C, h * P, w * P), (D, C, P, P), (D,), (1, 1, D), (1 + h * w, D)
+    args = [torch.randn(shape, generator=generator).round(decimals=1).to(dtype) for shape in shapes]
+    return Case(tuple(args), traits=image_traits(B, C, h * P, w * P), **options)
+
+
+def _tokens(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv2d(images, weight, bias, stride=weight.shape[-1]).flatten(2)  # (B, D, N)
 
 
 def _joined(tokens: Tensor, cls: Tensor) -> Tensor:
     return torch.cat([cls.expand(len(tokens), -1, -1), tokens], dim=1)
 
 
+def _embedded(finish: Callable[[Tensor, Tensor, Tensor], Tensor], bias: bool = True) -> Answer:
+    """Tokens (B, N, D), class token and positions go to `finish`."""
+    return lambda x, w, b, cls, p: finish(_tokens(x, w, b if bias else None).mT, cls, p)
+
+
+def _mixed(finish: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Answer:
+    """The same, with the tokens reshaped and not transposed."""
+    return lambda x, w, b, cls, p: finish(_tokens(x, w, b).reshape(len(x), -1, len(b)), cls, p)
+
+
+def _rolled(z: Tensor, c: Tensor, p: Tensor) -> Tensor:
+    return _joined(z, c) + p.roll(1, 0)
+
+
 exercise(
     "6.3",
-    reference=lambda tokens, cls_token, positions: _joined(tokens, cls_token) + positions,
+    reference=_embedded(lambda z, c, p: _joined(z, c) + p),
     cases=lambda: [
-        _sequence_case(2, 3, 4, gradient=True),
-        _sequence_case(1, 6, 5),
-        _sequence_case(4, 4, 4),
-        _sequence_case(3, 1, 2),
-        _sequence_case(2, 5, 3, torch.float64),
+        _embed_case(2, 3, 2, 4, 2, 3, gradient=True),
+        _embed_case(1, 1, 3, 5, 3, 2),
+        _embed_case(3, 2, 2, 4, 2, 2),  # N = D: a forgotten transpose keeps the shape
+        _embed_case(2, 3, 1, 2, 3, 3, torch.float64),
     ],
     mistakes={
-        "the class token stands last; it is token 0, before the patches": lambda z, c, p: _joined(z, c).roll(-1, 1) + p,
-        "the class token is last, with the position of the class token: both belong in front": (
-            lambda z, c, p: (_joined(z, c) + p).roll(-1, 1)
+        "this is the given cell as it stands, with both bugs": _mixed(_rolled),
+        "one bug is left: `reshape` does not swap N and D, so a token is no longer a patch; take `transpose`": _mixed(
+            lambda z, c, p: _joined(z, c) + p
         ),
-        "the class token gets no position; row 0 of the table is its own": lambda z, c, p: _joined(z + p[1:], c),
-        "the patches get rows 0 to N - 1 and the class token none; row 0 belongs to the class token": (
+        "one bug is left: the rows of the table; row 0 is the class token's, and patch n has row n + 1": (
+            _embedded(_rolled)
+        ),
+        "the patches get rows 0 to N - 1, and the class token none; row 0 belongs to the class token": _embedded(
             lambda z, c, p: _joined(z + p[:-1], c)
         ),
-        "the positions are missing": lambda z, c, p: _joined(z, c),
-        "only the class token gets its position; every token has a row of the table": (
-            lambda z, c, p: _joined(z, c + p[0])
+        "the patches have their own rows again, but the class token has the last one; row 0 is its own": _embedded(
+            lambda z, c, p: _joined(z + p[1:], c + p[-1])
         ),
-        "all tokens get the position of the class token": lambda z, c, p: _joined(z, c) + p[0],
-        "row 0 holds its position alone; the numbers of the class token are missing from it": (
-            lambda z, c, p: _joined(z, 0 * c) + p
+        "the class token has its row again, but the patches have rows 0 to N - 1; theirs are 1 to N": _embedded(
+            lambda z, c, p: _joined(z + p[:-1], c + p[0])
         ),
-        "the class token is added to every patch; it is a token of its own, joined with `torch.cat`": (
-            lambda z, c, p: z + c + p[1:]
+        "the class token gets no position; row 0 of the table is its own": _embedded(
+            lambda z, c, p: _joined(z + p[1:], c)
         ),
-        "the class token is missing: N tokens instead of 1 + N": lambda z, c, p: z + p[1:],
-        "the positions are appended to the tokens; they are added, and the width stays D": (
-            lambda z, c, p: torch.cat([_joined(z, c), p.expand(len(z), -1, -1)], dim=2)
+        "the class token stands last; it is token 0, before the patches": _embedded(
+            lambda z, c, p: _joined(z, c).roll(-1, 1) + p
         ),
-        "the positions are multiplied in; they are added": lambda z, c, p: _joined(z, c) * p,
-        "the position is added to the tokens twice": lambda z, c, p: _joined(z + p[1:], c) + p,
+        "the class token stands last, with its position; both belong in front": _embedded(
+            lambda z, c, p: (_joined(z, c) + p).roll(-1, 1)
+        ),
+        "the positions are missing": _embedded(lambda z, c, p: _joined(z, c)),
+        "the class token is missing: N tokens instead of 1 + N": _embedded(lambda z, c, p: z + p[1:]),
+        "the bias is missing; published weights have one": _embedded(lambda z, c, p: _joined(z, c) + p, bias=False),
+        "the grid is laid out column by column; raster order goes left to right, then down": lambda x, w, b, c, p: (
+            _joined(F.conv2d(x, w, b, stride=w.shape[-1]).mT.flatten(2).mT, c) + p
+        ),
     },
 )
 
@@ -244,100 +269,72 @@ exercise(
 
 
 # 6.5 -----------------------------------------------------------------------------------------------------------------
-def _table_case(old: Grid, new: Grid, dim: int, dtype=torch.float32, **options) -> Case:
-    return Case((distinct(1 + old[0] * old[1], dim, dtype=dtype), old, new), **options)
+def _table_case(grid: Grid, dim: int, dtype=torch.float32, **options) -> Case:
+    generator = torch.Generator().manual_seed(grid[0] + 7 * dim)
+    table = torch.randn(1 + grid[0] * grid[1], dim, generator=generator).round(decimals=1) + 1
+    return Case((table.to(dtype), grid), **options)
 
 
-def _resized(patches: Tensor, old: Grid, new: Grid, mode: str = "bicubic", aligned=True, **options) -> Tensor:
-    """Without a class token: (N, D) -> (N', D)."""
-    picture = patches.T.unflatten(1, old)[None]  # (1, D, gh, gw)
-    return F.interpolate(picture, size=new, mode=mode, align_corners=aligned, **options)[0].flatten(1).T
+def _fitted(fit: Callable[[Tensor], Tensor]) -> Answer:
+    """`fit` the places, (h, w, D), behind the row of the class token."""
+
+    def answer(table: Tensor, grid: Grid) -> Tensor:
+        places = table[1:].unflatten(0, grid)
+        return torch.cat([table[:1], fit(places).expand_as(places).flatten(0, 1)])
+
+    return answer
 
 
-def _keeping_cls(resize) -> Answer:
-    """`resize(patches, old, new)` behind the row of the class token."""
-    return lambda table, old, new: torch.cat([table[:1], resize(table[1:], old, new)])
+def _means(places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the rows (h, 1, D), of the columns (1, w, D), and of all (1, 1, D)."""
+    return places.mean(1, keepdim=True), places.mean(0, keepdim=True), places.mean((0, 1), keepdim=True)
 
 
-def _with(**options) -> Answer:
-    return _keeping_cls(lambda *args: _resized(*args, **options))
-
-
-def _reshaped(patches: Tensor, old: Grid, new: Grid) -> Tensor:
-    picture = patches.reshape(1, -1, *old)  # the shape of (1, D, gh, gw), not its content
-    return F.interpolate(picture, size=new, mode="bicubic", align_corners=True)[0]
-
-
-def _as_a_line(patches: Tensor, count: int) -> Tensor:
-    return F.interpolate(patches.T[None], size=count, mode="linear", align_corners=True)[0].T
+def _both(places: Tensor) -> Tensor:
+    rows, columns, all_places = _means(places)
+    return rows + columns - all_places
 
 
 exercise(
     "6.5",
-    reference=lambda table, old_grid, new_grid: interpolate_positions(table, old_grid, new_grid),
+    reference=_fitted(_both),
     cases=lambda: [
-        _table_case((3, 4), (5, 7), 2, gradient=True),
-        _table_case((4, 4), (6, 6), 3),
-        _table_case((4, 5), (3, 4), 4),
-        _table_case((2, 6), (6, 2), 3),
-        _table_case((3, 3), (3, 3), 5),
-        _table_case((2, 11), (3, 15), 1),  # 15 / 11 · 11 is less than 15 in floating point
-        _table_case((4, 3), (8, 6), 2, torch.float64),
+        _table_case((3, 4), 2, gradient=True),
+        _table_case((4, 4), 3),
+        _table_case((1, 5), 4),
+        _table_case((5, 2), 1),
+        _table_case((2, 6), 3, torch.float64),
     ],
     mistakes={
-        "the corners of the two grids are not aligned: `align_corners=True`": _with(aligned=False),
-        "this is timm's convention, with `antialias=True`; here the corners are aligned: `align_corners=True`": (
-            _with(aligned=False, antialias=True)
+        "the mean of all places is counted twice, once with the rows and once with the columns; take it away once": (
+            _fitted(lambda x: _means(x)[0] + _means(x)[1])
         ),
-        "`antialias=True` was not asked for: it blurs where the grid shrinks": _with(antialias=True),
-        "this is bilinear; bicubic was asked for": _with(mode="bilinear"),
-        "this is bilinear, and the corners are not aligned": _with(mode="bilinear", aligned=False),
-        "this copies the nearest old vector; bicubic was asked for": _with(mode="nearest", aligned=None),
-        "`scale_factor` rounds the new sides down; give `size=new_grid`": (
-            _keeping_cls(lambda p, o, n: _resized(p, o, [int(b / a * a) for a, b in zip(o, n, strict=True)]))
+        "the mean of all places is taken away twice; once is enough": _fitted(
+            lambda x: _means(x)[0] + _means(x)[1] - 2 * _means(x)[2]
         ),
-        "`reshape` alone does not bring D to the front: transpose the table before you make a picture of it": (
-            _keeping_cls(lambda *args: _reshaped(*args).reshape(-1, args[0].shape[1]))
+        "half of the row's mean and half of the column's is not the nearest; add both, and take the mean of all away": (
+            _fitted(lambda x: (_means(x)[0] + _means(x)[1]) / 2)
         ),
-        "`reshape` alone does not bring D to the front; it did not undo the last transposition either": (
-            _keeping_cls(lambda *args: _reshaped(*args).flatten(1).T)
+        "these are the rows alone": _fitted(lambda x: _means(x)[0]),
+        "these are the columns alone": _fitted(lambda x: _means(x)[1]),
+        "every place has the mean of all; rows and columns may differ": _fitted(lambda x: _means(x)[2]),
+        "this is what a sum of rows and columns *cannot* say; return the sum": _fitted(lambda x: x - _both(x)),
+        "the row of the class token is missing: 1 + N rows": lambda table, grid: _fitted(_both)(table, grid)[1:],
+        "the row of the class token is taken for a place; it comes first, and stays": lambda table, grid: torch.cat(
+            [_both(table[:-1].unflatten(0, grid)).flatten(0, 1), table[-1:]]
         ),
-        "the way back is a `reshape` alone; D has to move to the end again before the grid is flattened": (
-            _keeping_cls(lambda *args: _resized(*args).T.reshape(-1, args[0].shape[1]))
+        "the row of the class token is last; it belongs in front": lambda table, grid: _fitted(_both)(table, grid).roll(
+            -1, 0
         ),
-        "the sequence is stretched as a line; its rows are a grid, and have to be resized as a picture": (
-            _keeping_cls(lambda p, o, n: _as_a_line(p, n[0] * n[1]))
+        "rows and columns of the grid are swapped; it is (h, w), in raster order": lambda table, grid: _fitted(_both)(
+            table, grid[::-1]
         ),
-        "the class token is stretched with the rest; its row is no place and stays": (
-            lambda table, old, new: _as_a_line(table, 1 + new[0] * new[1])
+        "all numbers of a vector get one mean; take it over places, for each of the D numbers": _fitted(
+            lambda x: x.mean((1, 2), keepdim=True) + x.mean((0, 2), keepdim=True) - x.mean()
         ),
-        "the old rows are cut off or repeated in raster order; then a vector means another place than before": (
-            _keeping_cls(lambda p, o, n: p[torch.arange(n[0] * n[1]) % len(p)])
+        "the grid is still there, (h, w, D), and the class token is missing": lambda table, grid: _both(
+            table[1:].unflatten(0, grid)
         ),
-        "the row of the class token is missing: 1 + N' rows": lambda table, old, new: _resized(table[1:], old, new),
-        "the row of the class token is last; it belongs in front": (
-            lambda table, old, new: torch.cat([_resized(table[1:], old, new), table[:1]])
-        ),
-        "the last row is taken for the class token; its row is the first, before and after": (
-            lambda table, old, new: torch.cat([_resized(table[:-1], old, new), table[-1:]])
-        ),
-        "the table is resized as one picture of N × D, or as a line; each of its D columns is a picture of its own": (
-            _keeping_cls(lambda p, o, n: _resized(p, (1, len(p)), (1, n[0] * n[1])))
-        ),
-        f"the new tokens run down the columns; {RASTER}": (
-            _keeping_cls(lambda p, o, n: _resized(p, o, n).unflatten(0, n).transpose(0, 1).flatten(0, 1))
-        ),
-        "both sides of the new grid are its number of rows; a grid need not be square": (
-            _keeping_cls(lambda p, o, n: _resized(p, o, (n[0], n[0])))
-        ),
-        "down and across are swapped in the new grid; `size` is (height, width)": (
-            _keeping_cls(lambda p, o, n: _resized(p, o, n[::-1]))
-        ),
-        "down and across are swapped in the old grid; raster order is (rows, columns)": (
-            _keeping_cls(lambda p, o, n: _resized(p, o[::-1], n))
-        ),
-        "down and across are swapped in both grids; a grid is (rows, columns)": (
-            _keeping_cls(lambda p, o, n: _resized(p, o[::-1], n[::-1]))
-        ),
+        "this is the table as it was": lambda table, grid: table.clone(),
     },
 )
