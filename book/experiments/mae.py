@@ -13,8 +13,8 @@ the pixels.
 3. One difference? Scratch and fine-tuning differ in the first weights alone. Fine-tuning has had more computing before.
 4. Can it show it? `probe` beside `probe, untrained` shows whether the encoder has learned anything of use; `all labels`
    are the same ViT from scratch with ten times the labels, in a third of the epochs, so about three times the steps.
-5. Would a practitioner recognise it? In the paper fine-tuning gains 2.5 points for ViT-L on ImageNet with all labels,
-   after far more pictures than here; a linear probe of an MAE is known to be weak.
+5. Would a practitioner recognise it? In the paper an encoder that has painted beats one from scratch on ImageNet, after
+   hundreds of times these steps, and more under fine-tuning than under a linear probe.
 """
 
 from dataclasses import replace

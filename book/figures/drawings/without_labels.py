@@ -118,10 +118,10 @@ def clip() -> Sheet:
 def onwards() -> Sheet:
     s = Sheet(
         720, 420, "Where next: a map",
-        "In the middle the Vision Transformer. To the left, learning without labels: MAE, which leads to SAM, and DINO, "
-        "which leads to DINOv2, registers and DINOv3. To the right, learning with captions: CLIP, which leads to "
-        "SigLIP. Above, any size and any patch: FlexiViT and NaViT. Below, an answer for every pixel: SAM and the dense "
-        "maps of DINOv3. Marked with a bar is what this chapter runs.",
+        "In the middle the Vision Transformer. To the left, learning without labels: MAE, which leads to SAM, and "
+        "DINO, which leads to DINOv2, registers and DINOv3. To the right, learning with captions: CLIP, which leads to "
+        "SigLIP. Above, any size and any patch: FlexiViT and NaViT. SAM gives a mask for each click, and DINOv3 has "
+        "maps that stay sharp. Marked with a bar is what this chapter runs.",
     )  # fmt: skip
     boxes = {
         "ViT": (300, 176, 120, 56, "ViT\nchapters 5–9", "teal"),
