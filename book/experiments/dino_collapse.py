@@ -3,7 +3,7 @@
 A small ViT learns without labels on drawn pictures, three times: as in the paper, without centring, and without
 sharpening. Along the way: the entropy of the teacher's single answers and that of its mean answer, on validation
 pictures. At the end: what near neighbours tell of shape, colour and texture of the object and of the brightness of the
-ground behind it, on test pictures, beside the same network untrained and beside the pixels; and whether the attention of
+ground behind it, on test pictures, beside the same network untrained and the pixels; and whether the attention of
 CLS lies on the object, beside two maps that know nothing.
 
 1. Has it converged? No claim on ability: what is compared is what happens to the answers along the steps. `longer` is
