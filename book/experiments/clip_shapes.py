@@ -28,9 +28,9 @@ from vitedu.models.clip import CLIP, ImageTower, ImageTowerConfig, TextTowerConf
 from vitedu.train import TrainConfig
 from vitedu.train.pretext import matching_captions
 
-IMAGE = ImageTowerConfig(image_size=32, patch_size=4, dim=48, depth=3, num_heads=3, mlp_ratio=2.0, num_classes=32)
+IMAGE = ImageTowerConfig(image_size=32, patch_size=8, dim=64, depth=3, num_heads=4, mlp_ratio=2.0, num_classes=32)
 TEXT = TextTowerConfig(vocabulary=len(WORDS), length=LENGTH, dim=32, depth=1, num_heads=2, width=32)
-COUNTS = or_smoke((12_000, 600, 2_400), (240, 60, 240))
+COUNTS = or_smoke((24_000, 600, 2_400), (240, 60, 240))
 EPOCHS, LONGER = or_smoke((6, 3), (1, 2))
 RECIPE = TrainConfig(epochs=EPOCHS, batch_size=or_smoke(100, 60), lr=2e-3)
 CUES = ("shape", "colour", "texture")
