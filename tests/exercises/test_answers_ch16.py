@@ -49,7 +49,7 @@ def zero_shot_by_loops(pictures, prompts):
 
 
 def painting_loss_by_mask(images, predicted, removed, patch):
-    B, C, H, W = images.shape
+    B, C = images.shape[:2]
     blocks = images.unfold(2, patch, patch).unfold(3, patch, patch)  # (B, C, gh, gw, P, P)
     patches = blocks.permute(0, 2, 3, 4, 5, 1).reshape(B, -1, patch * patch * C)
     return F.mse_loss(predicted[removed], patches[removed])
