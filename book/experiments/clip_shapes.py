@@ -1,4 +1,4 @@
-"""Naming what was never shown: a small CLIP on drawn pictures and captions such as "a red striped star" (6 min).
+"""Naming what was never shown: a small CLIP on drawn pictures and captions such as "a red striped star" (5 min).
 
 Colour, texture and shape have six values each, so there are 216 captions. The model never learns with 36 of them, in
 which each colour meets each texture, each colour each shape and each texture each shape once; the other 180 show each
@@ -31,7 +31,7 @@ from vitedu.train.pretext import matching_captions
 IMAGE = ImageTowerConfig(image_size=32, patch_size=8, dim=64, depth=3, num_heads=4, mlp_ratio=2.0, num_classes=32)
 TEXT = TextTowerConfig(vocabulary=len(WORDS), length=LENGTH, dim=32, depth=1, num_heads=2, width=32)
 COUNTS = or_smoke((24_000, 600, 2_400), (240, 60, 240))
-EPOCHS, LONGER = or_smoke((6, 3), (1, 2))
+EPOCHS, LONGER = or_smoke((4, 3), (1, 2))
 RECIPE = TrainConfig(epochs=EPOCHS, batch_size=or_smoke(100, 60), lr=2e-3)
 CUES = ("shape", "colour", "texture")
 TEXTS = tokenise(CAPTIONS)

@@ -1,4 +1,4 @@
-"""Why DINO does not give every picture the same answer: centring and sharpening, together and one alone (6 min).
+"""Why DINO does not give every picture the same answer: centring and sharpening, together and one alone (4 min).
 
 A small ViT learns without labels on drawn pictures, three times: as in the paper, without centring, and without
 sharpening. Along the way: the entropy of the teacher's single answers and that of its mean answer, on validation
@@ -38,8 +38,8 @@ BACKBONE = ViTConfig(image_size=SIDE, patch_size=P, num_classes=6, dim=32, depth
 CONFIG = DINOConfig(outputs=64, hidden=64, bottleneck=32, momentum=0.96)
 ARMS = {"both": {}, "no centring": {"centring": False}, "no sharpening": {"sharpening": False}}
 SHARES = ((0.5, 1.0), (0.2, 0.5))  # of the picture, that large and small views show
-COUNTS = or_smoke((2_400, 600, 600), (60, 24, 24))
-EPOCHS, EVERY, LONGER = or_smoke((8, 16, 3), (1, 1, 2))
+COUNTS = or_smoke((2_400, 400, 600), (60, 24, 24))
+EPOCHS, EVERY, LONGER = or_smoke((6, 12, 3), (1, 1, 2))
 RECIPE = TrainConfig(epochs=EPOCHS, batch_size=or_smoke(64, 30), lr=2e-3)
 NEIGHBOURS = 20
 CUES = ("shape", "colour", "texture", "ground")
