@@ -34,7 +34,7 @@ def mae() -> Sheet:
     s.arrow(584, 94, 608, 94)
     s.grid(612, 50, 4, 4, 22, lambda r, c: "plain" if 4 * r + c in kept else "violet")
     s.text(656, 30, "predicted", 14, weight=600)
-    s.text(656, 160, "all patches' pixels", 12, kind="soft")
+    s.text(656, 160, "of all patches", 13, kind="soft")
     s.path("M84 176V268H250")
     s.path("M656 170V268H470")
     s.box(254, 246, 212, 44, "squared error,\nremoved patches alone", "plain", 13)
