@@ -13,9 +13,8 @@ CLS lies on the object, beside two maps that know nothing.
 4. Can it show it? Both ends are known: one answer for all has no entropy at all, the uniform one all there can be.
    Maps of attention are scored beside random ones and beside a hill in the middle of the picture, where objects are.
 5. Would a practitioner recognise it? Section 5.3 of the paper shows the same two ends on ImageNet. There a good
-   teacher takes a hundred epochs and more, its views change colours as well, and its attention finds objects. Here two
-   views of a picture have the ground in common for certain and the object not always, so that a few hundred steps may
-   well teach the ground.
+   teacher takes a hundred epochs and more, its views change colours as well, and its attention finds objects. A few
+   hundred steps of a model with two blocks need not do either.
 """
 
 from dataclasses import replace
