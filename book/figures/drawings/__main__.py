@@ -8,9 +8,10 @@ import learning
 import pictures
 import recurrence
 import windows
+import without_labels
 
 FOLDER = Path(__file__).resolve().parents[1]
-PARTS = (recurrence, attention, pictures, learning, convolutions, windows)
+PARTS = (recurrence, attention, pictures, learning, convolutions, windows, without_labels)
 DRAWINGS = {name: draw for part in PARTS for name, draw in part.DRAWINGS.items()}
 
 if __name__ == "__main__":
