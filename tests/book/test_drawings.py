@@ -24,7 +24,7 @@ def load(name: str):
 
 @pytest.fixture(scope="module")
 def drawings() -> dict:
-    names = ("sheet", "attention", "pictures", "recurrence", "learning", "convolutions", "windows")
+    names = ("sheet", "attention", "pictures", "recurrence", "learning", "convolutions", "windows", "carried")
     before = {name: sys.modules.get(name) for name in names}
     modules = [load(name) for name in names]
     yield {name: draw() for module in modules[1:] for name, draw in module.DRAWINGS.items()}

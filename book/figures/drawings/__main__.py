@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import attention
+import carried
 import convolutions
 import learning
 import pictures
@@ -10,7 +11,7 @@ import recurrence
 import windows
 
 FOLDER = Path(__file__).resolve().parents[1]
-PARTS = (recurrence, attention, pictures, learning, convolutions, windows)
+PARTS = (recurrence, attention, pictures, learning, convolutions, windows, carried)
 DRAWINGS = {name: draw for part in PARTS for name, draw in part.DRAWINGS.items()}
 
 if __name__ == "__main__":
