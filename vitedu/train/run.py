@@ -153,7 +153,7 @@ def config_from(parent: dict, shape: dict, given: dict) -> ViTConfig:
 def take_weights(model: nn.Module, parent: nn.Module, weights: dict[str, Tensor], same_classes: bool) -> list[str]:
     """Give `model` the weights of `parent`, a model of the same kind; returns what was done besides, in words.
 
-    Learned positions are interpolated where the grids differ. The classifier stays untrained unless the classes are the
+    Learned positions are interpolated where the grids differ. The classifier starts at zero unless the classes are the
     same. CheckpointError if any other weight does not fit.
     """
     done, own = set(), model.state_dict()
@@ -162,8 +162,8 @@ def take_weights(model: nn.Module, parent: nn.Module, weights: dict[str, Tensor]
         raise CheckpointError(f"the weights to start from are another model's: {odd} is in one of the two only")
     for name, tensor in weights.items():
         if re.fullmatch(r"(vit\.)?head(_dist)?\.(weight|bias)", name) and not same_classes:
-            weights[name] = own[name]
-            done.add("a new classifier")
+            weights[name] = torch.zeros_like(own[name])  # at first it pushes the weights below it nowhere
+            done.add("a new classifier, at zero")
         elif name.endswith("positions.table") and tensor.shape != own[name].shape:
             prefix = len(tensor) - parent.grid[0] * parent.grid[1]
             weights[name] = interpolate_positions(tensor, parent.grid, model.grid, prefix)
