@@ -1,9 +1,10 @@
 """Imagenette at 96 pixels, a convolutional stem and averaged weights; ships imagenette-hybrid (10 min on one core).
 
 A hybrid: a residual CNN of four stages makes 6 × 6 tokens of a photograph, one for 16 × 16 pixels as in ViT-B/16, which
-four blocks of width 128 read. Nine epochs of zooms and mirror images. It is there to be started from (chapter 14). The setting was not tuned, one seed was trained, and the test images (the set's
-own validation part) are looked at once. It differs from imagenette-small in the stem, the width, the number of epochs
-and the augmentation, so the difference between the two says nothing about any one of these.
+four blocks of width 128 read. Nine epochs of zooms and mirror images. It is there to be started from (chapter 14). The
+setting was not tuned, one seed was trained, and the test images (the set's own validation part) are looked at once. It
+differs from imagenette-small in the stem, the width, the number of epochs and the augmentation, so the difference
+between the two says nothing about any one of these.
 """
 
 from _record import load, or_smoke, start

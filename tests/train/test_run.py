@@ -301,6 +301,8 @@ def test_other_models_begin_with_weights_for_other_images_and_classes_too(tmp_pa
 
 @pytest.mark.parametrize("name", ["imagenette-small", "cifar10-small"])
 def test_weights_that_ship_can_be_started_from_by_name(tmp_path, capsys, name):
+    from PIL import Image
+
     side, card = {"imagenette-small": 96, "cifar10-small": 32}[name], describe(name)
     for index, kind in enumerate(("cat", "dog")):
         for split in ("train", "test"):
