@@ -7,7 +7,7 @@ import pytest
 
 from book.tools.site.chapters import all_chapters
 
-REVISED = {1, 2, 3, 5, 12, 13}  # chapters held to this; add a chapter's number when it has been revised
+REVISED = {1, 2, 3, 5, 12, 13, 14}  # chapters held to this; add a chapter's number when it has been revised
 MOST = 3_500  # words before the exercises
 LEAST = 6  # predictions
 

@@ -236,12 +236,8 @@ def test_a_rate_falls_by_the_decay_from_level_to_level():
     optimizer = adamw(model, 1e-3, 0.05, layer_decay=0.5)
     scale = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
     assert len(scale) == len(list(model.parameters()))
-    for part, expected in {
-        "patch_embed": 1 / 8,
-        "encoder.blocks.0": 1 / 4,
-        "encoder.blocks.1": 1 / 2,
-        "head": 1,
-    }.items():
+    expectations = {"patch_embed": 1 / 8, "encoder.blocks.0": 1 / 4, "encoder.blocks.1": 1 / 2, "head": 1}
+    for part, expected in expectations.items():
         assert {scale[id(p)] for name, p in model.named_parameters() if name.startswith(part)} == {expected}
     plain = adamw(model, 1e-3, 0.05)
     decays = {id(p): group["weight_decay"] for group in plain.param_groups for p in group["params"]}

@@ -3,7 +3,7 @@
 AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101, in PyTorch's form, see `adamw`. Cosine: the same, 2016,
 arXiv:1608.03983. Warm-up: Goyal et al. 2017, arXiv:1706.02677. Muon: Jordan et al. 2024,
 kellerjordan.github.io/posts/muon; the length of its steps: Liu et al. 2025, arXiv:2502.16982. Averaging the weights:
-Polyak and Juditsky 1992, doi:10.1137/0330046. Lower rates for lower layers: Clark et al. 2020, arXiv:2003.10555.
+Polyak and Juditsky 1992, doi:10.1137/0330046. Lower rates for lower layers: Howard and Ruder 2018, arXiv:1801.06146.
 """
 
 import copy
