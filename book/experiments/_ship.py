@@ -105,6 +105,7 @@ class Shipped:
     paper: str  # class and paper
     pictures: str  # where they come from, with their licence
     limits: str
+    trained: str = "trained on nothing else"
 
 
 def train_and_ship(run: Run, shipped: Shipped, data: Dataset) -> None:
@@ -185,7 +186,7 @@ def ship_first(run: Run, shipped: Shipped, data: Dataset, row: dict) -> None:
         mean=data.mean,
         std=data.std,
         accuracy=accuracy,
-        what=f"A small model that names the object in a picture of {data.name}, trained on nothing else",
+        what=f"A small model that names the object in a picture of {data.name}, {shipped.trained}",
         paper=shipped.paper,
         source=shipped.pictures,
         facts={
