@@ -29,7 +29,7 @@ from vitedu.vit import ViT
 
 NAME = "imagenette-small"
 SIDES = or_smoke((64, 96, 128, 160), (64, 96))
-LEARN, TEST = or_smoke((2_000, 1_000), (10, 10))
+LEARN, TEST = or_smoke((1_200, 800), (10, 10))
 RECIPE = TrainConfig(epochs=1, batch_size=or_smoke(50, 10), lr=2e-4, augment=Augment(flip=True, zoom=0.6))
 
 
