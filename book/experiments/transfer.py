@@ -1,9 +1,10 @@
 """Starting from CIFAR-10 or from nothing, by pictures per class, on Imagenette at 32 pixels (18 min of one core).
 
-`cifar10-small`, a hybrid that has learned CIFAR-10's ten classes, is given ten classes of photographs. Three ways to use
-it: a linear classifier on its features (probe), all of its weights trained further under a new head that starts at zero
-(fine-tuned), and the same architecture from random weights (scratch). 20 and 100 pictures of each class, and all. With
-100, layer-wise rates besides. Of what was fine-tuned the old head is put back, and the old task tested again.
+`cifar10-small`, a hybrid that has learned CIFAR-10's ten classes, is given ten classes of photographs. Three ways to
+use it: a linear classifier on its features (probe), all of its weights trained further under a new head that starts
+at zero (fine-tuned), and the same architecture from random weights (scratch). 20 and 100 pictures of each class, and
+all. With 100, layer-wise rates besides. Of what was fine-tuned the old head is put back, and the old task tested
+again.
 
 1. Has it converged? Scratch has not, with few steps. With all pictures the first seed also runs four times as long,
    scratch and fine-tuned (`longer`), at the same rates.
