@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": {*SPINE, "capture"},
     "cost": {"patch", "vit"},
     "inspection": {*SPINE, "capture", "files", "plot", "models"},
-    "train": {*SPINE, "capture", "cost", "data", "device", "files", "models"},
+    "train": {*SPINE, "capture", "cost", "data", "device", "files", "models", "pretrained"},
     "pretrained": {*SPINE, "data", "files", "models"},
 }
 MAY_IMPORT["exercises"] = set(MAY_IMPORT)  # and nobody imports the exercises

@@ -6,7 +6,7 @@ from datetime import date
 from pathlib import Path
 
 import torch
-from _record import Run, compute, spread
+from _record import Run, compute, per_cent, spread
 from torch import Tensor, nn
 
 from vitedu.cost import count_parameters
@@ -105,6 +105,7 @@ class Shipped:
     paper: str  # class and paper
     pictures: str  # where they come from, with their licence
     limits: str
+    trained: str = "trained on nothing else"
 
 
 def train_and_ship(run: Run, shipped: Shipped, data: Dataset) -> None:
@@ -155,6 +156,9 @@ def in_words(c: TrainConfig) -> str:
         f"crops of {c.augment.crop} pixels": c.augment.crop,
         f"zooms to as little as {100 * (1 - c.augment.zoom):.0f} % of the area": c.augment.zoom,
         "mirror images": c.augment.flip,
+        f"rectangles erased from {100 * c.augment.erase:.0f} % of the pictures": c.augment.erase,
+        f"mixup {c.mixup}": c.mixup,
+        f"weights averaged with a decay of {c.ema}": c.ema,
     }
     optimizer = {"adamw": "AdamW", "sgd": "SGD", "muon": "Muon"}[c.optimizer]
     parts = [
@@ -172,6 +176,7 @@ def ship_first(run: Run, shipped: Shipped, data: Dataset, row: dict) -> None:
     _, channels, height, width = data.test.images.shape
     accuracy, over_seeds = row["accuracy"]["values"][0], row["accuracy"]
     took = row["cpu_seconds"]["mean"]
+    others = f" Over {len(over_seeds['values'])} seeds: {per_cent(over_seeds).partition(' (')[0]}."
     where = "of one processor core" if run.device.type == "cpu" else f"on {describe_device(run.device)}"
     ship(
         run,
@@ -181,7 +186,7 @@ def ship_first(run: Run, shipped: Shipped, data: Dataset, row: dict) -> None:
         mean=data.mean,
         std=data.std,
         accuracy=accuracy,
-        what=f"A small model that names the object in a picture of {data.name}, trained on nothing else",
+        what=f"A small model that names the object in a picture of {data.name}, {shipped.trained}",
         paper=shipped.paper,
         source=shipped.pictures,
         facts={
@@ -191,8 +196,8 @@ def ship_first(run: Run, shipped: Shipped, data: Dataset, row: dict) -> None:
             "Cost": f"{f'{took:.0f} seconds' if took < 90 else f'{took / 60:.0f} minutes'} {where}",
         },
         results=(
-            f"Accuracy on the {len(data.test):,} test images, which no choice rests on: {100 * accuracy:.2f} %. Over "
-            f"{len(over_seeds['values'])} seeds: {100 * over_seeds['mean']:.2f} ± {100 * over_seeds['std']:.2f} %."
+            f"Accuracy on the {len(data.test):,} test images, which no choice rests on: {100 * accuracy:.2f} %."
+            + (others if len(over_seeds["values"]) > 1 else " One seed was trained.")
         ),
         limits=shipped.limits,
     )

@@ -24,7 +24,8 @@ def load(name: str):
 
 @pytest.fixture(scope="module")
 def drawings() -> dict:
-    names = ("sheet", "attention", "pictures", "recurrence", "learning", "convolutions", "windows", "without_labels")
+    names = ("sheet", "attention", "pictures", "recurrence", "learning", "convolutions", "windows", "carried")
+    names += ("without_labels",)
     before = {name: sys.modules.get(name) for name in names}
     modules = [load(name) for name in names]
     yield {name: draw() for module in modules[1:] for name, draw in module.DRAWINGS.items()}

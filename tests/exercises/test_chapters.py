@@ -1,5 +1,6 @@
 """Every exercise of the registry: the reference passes, every known mistake is caught and named."""
 
+import copy
 import itertools
 import math
 import re
@@ -8,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 import torchvision
+from sklearn.linear_model import Ridge
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -756,6 +758,56 @@ def mask_by_distance(H, W, M, s):
     return ((near < M) & (same | ~alone)).all(dim=-1)
 
 
+def restricted_by_masking(scores, labels, columns):
+    masked = torch.full_like(scores, -torch.inf)
+    masked[:, columns] = scores[:, columns]
+    return sum((masked.argmax(1) == labels).tolist()) / len(labels)
+
+
+def wrongest_by_sorting_a_list(scores, labels, n):
+    shares = scores.softmax(dim=1)
+    found = [(-row.max().item(), place) for place, row in enumerate(shares) if row.argmax() != labels[place]]
+    return torch.tensor([place for _, place in sorted(found)[:n]])
+
+
+def ridge_by_a_column_of_ones(x, labels, queries, classes, penalty):
+    """With a penalty for all but that column."""
+    targets = (2.0 * F.one_hot(labels, classes) - 1).to(x.dtype)
+    held = penalty * torch.eye(x.shape[1] + 1, dtype=x.dtype)
+    held[-1, -1] = 0
+    X, Q = (F.pad(part, (0, 1), value=1.0) for part in (x, queries))
+    return Q @ torch.linalg.solve(X.T @ X + held, X.T @ targets)
+
+
+def ridge_of_scikit_learn(x, labels, queries, classes, penalty):
+    model = Ridge(alpha=penalty).fit(x.double(), 2.0 * F.one_hot(labels, classes).double() - 1)
+    return torch.from_numpy(model.predict(queries.double())).to(x.dtype)
+
+
+def accuracy_with_a_copy(model, images, labels, mean, std):
+    copied = copy.deepcopy(model).eval()
+    x = (images.double() / 255 - mean[:, None, None]) / std[:, None, None]
+    with torch.inference_mode():
+        return (copied(x.float()).max(dim=1).indices == labels).double().mean().item()
+
+
+def standardise_with_a_loop(train, other):
+    columns = [
+        (other[:, d] - train[:, d].mean()) / max(train[:, d].var(unbiased=False).sqrt().item(), 1e-6)
+        for d in range(train.shape[1])
+    ]
+    return torch.stack(columns, dim=1)
+
+
+def rates_by_patterns(names, depth, lr, decay):
+    def power(name):
+        if found := re.search(r"blocks\.(\d+)\.", name):
+            return depth - int(found[1])
+        return 0 if "head" in name or name.startswith("encoder.norm") else depth + 1
+
+    return tuple(lr * decay ** power(name) for name in names)
+
+
 ONE_MODEL = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))  # built outside the function that returns it
 
 
@@ -827,6 +879,12 @@ OTHER_ROUTES = {
     "13.4": [iou_of_torchvision, iou_axis_by_axis],
     "13.5": [iou_by_sets],
     "13.6": [mask_by_three_slices, mask_by_distance],
+    "14.1": [restricted_by_masking],
+    "14.2": [wrongest_by_sorting_a_list],
+    "14.3": [ridge_by_a_column_of_ones, ridge_of_scikit_learn],
+    "14.4": [accuracy_with_a_copy],
+    "14.5": [standardise_with_a_loop],
+    "14.6": [rates_by_patterns],
 }
 
 

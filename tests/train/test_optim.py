@@ -7,7 +7,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vitedu.train.optim import Average, adamw, learning_rate, sgd, split_parameters
+from vitedu.data import Dataset, Split
+from vitedu.models.table import MODELS
+from vitedu.train import TrainConfig, TrainingLoop
+from vitedu.train.optim import Average, adamw, learning_rate, levels, sgd, split_parameters
 from vitedu.vit import ViT, ViTConfig
 
 CASES = [(100, 10, 1e-3), (50, 1, 0.3), (20, 0, 1.0), (7, 3, 2.0)]
@@ -198,3 +201,63 @@ def test_the_average_does_not_stop_a_gpu_for_each_parameter():
     with Reads() as reads:
         average.update_parameters(model)
     assert reads.count < 4  # of the counter of updates, which stays on the CPU
+
+
+# --- rates by layer --------------------------------------------------------------------------------------------------
+
+
+def vit_of(depth: int) -> ViT:
+    return ViT(ViTConfig(image_size=8, patch_size=4, dim=8, depth=depth, num_heads=2, num_classes=3))
+
+
+def test_levels_count_from_before_the_blocks_to_the_head():
+    model = vit_of(12)
+    found = {name: levels(model)[id(p)] for name, p in model.named_parameters()}
+    assert {found[name] for name in found if name.startswith(("patch_embed", "positions", "cls_token"))} == {0}
+    for n in range(12):
+        assert {level for name, level in found.items() if name.startswith(f"encoder.blocks.{n}.")} == {n + 1}
+    assert {level for name, level in found.items() if name.startswith(("encoder.norm", "head"))} == {13}
+
+
+@pytest.mark.parametrize("name", ["hybrid", "cvt", "swin", "deit"])
+def test_levels_of_every_kind_rise_and_reach_all_parameters(name):
+    config = ViTConfig(image_size=32, patch_size=4, dim=32, depth=4, num_heads=2, num_classes=3)
+    model = MODELS[name].classifier(config)
+    found = levels(model)
+    assert len(found) == len(list(model.parameters()))
+    blocks = sum(len(stage.blocks) for stage in model.stages)
+    assert set(found.values()) == set(range(blocks + 2))
+    head = next(p for key, p in model.named_parameters() if "head" in key)
+    assert found[id(head)] == blocks + 1
+
+
+def test_a_rate_falls_by_the_decay_from_level_to_level():
+    model = vit_of(2)
+    optimizer = adamw(model, 1e-3, 0.05, layer_decay=0.5)
+    scale = {id(p): group["scale"] for group in optimizer.param_groups for p in group["params"]}
+    assert len(scale) == len(list(model.parameters()))
+    expectations = {"patch_embed": 1 / 8, "encoder.blocks.0": 1 / 4, "encoder.blocks.1": 1 / 2, "head": 1}
+    for part, expected in expectations.items():
+        assert {scale[id(p)] for name, p in model.named_parameters() if name.startswith(part)} == {expected}
+    plain = adamw(model, 1e-3, 0.05)
+    decays = {id(p): group["weight_decay"] for group in plain.param_groups for p in group["params"]}
+    assert decays == {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+
+
+def test_the_loop_gives_each_level_its_share_of_the_schedule():
+    model, split = vit_of(1), Split(torch.zeros(8, 3, 8, 8, dtype=torch.uint8), torch.arange(8) % 3)
+    data = Dataset("blank", "made up", ("a", "b", "c"), split, split, split, flip=False)
+    config = TrainConfig(epochs=1, batch_size=4, lr=1e-2, layer_decay=0.1)
+    loop = TrainingLoop(model, data, config, len(split), torch.device("cpu"))
+    loop.set_learning_rate(0)
+    rates = sorted({round(group["lr"] / loop.lr, 9) for group in loop.optimizers[0].param_groups})
+    assert rates == [0.01, 0.1, 1.0]
+
+
+def test_layer_decay_is_refused_where_it_means_nothing():
+    with pytest.raises(ValueError, match=r"layer_decay 0\.5 with sgd"):
+        TrainConfig(layer_decay=0.5, optimizer="sgd")
+    with pytest.raises(ValueError, match=r"layer_decay 1\.5"):
+        TrainConfig(layer_decay=1.5)
+    with pytest.raises(ValueError, match="has no blocks"):
+        adamw(nn.Linear(2, 2), 1e-3, 0.0, layer_decay=0.5)

@@ -14,12 +14,14 @@ import torch
 from vitedu.data import Dataset, Split
 from vitedu.exercises import check, progress
 from vitedu.files import CheckpointError, say
+from vitedu.pretrained import describe
+from vitedu.pretrained import load as load_weights
 from vitedu.train import TrainConfig, TrainingDiverged, evaluate, fit
 from vitedu.train.checkpoint import load_checkpoint, read_state, save_checkpoint
 from vitedu.train.cli import main
 from vitedu.train.distributed import processes
 from vitedu.train.optim import adamw, sgd
-from vitedu.train.run import final_weights, read_run
+from vitedu.train.run import build_model, final_weights, read_run
 from vitedu.vit import ViT
 
 CPU = torch.device("cpu")
@@ -271,9 +273,10 @@ def test_a_new_run_begins_with_the_weights_of_another(tmp_path, capsys):
     still = ["--lr", "1e-12", "--weight-decay", "0", "--drop-path", "0.1", "--out", str(tmp_path / "other")]
     assert main([*other, "--start-from", str(parent), *still]) == 0
     said = capsys.readouterr().out
-    assert "a new classifier, positions interpolated from (2, 2) to (4, 4)" in said
+    assert "a new classifier, at zero, positions interpolated from (2, 2) to (4, 4)" in said
     weights = final_weights(tmp_path / "other")
     assert weights["head.weight"].shape == (3, 16)
+    assert weights["head.weight"].abs().max() < 1e-9  # at zero, but for one step at a rate of nearly nothing
     torch.testing.assert_close(weights["patch_embed.proj.weight"], final_weights(parent)["patch_embed.proj.weight"])
     assert read_run(tmp_path / "other")["model"]["drop_path"] == 0.1
 
@@ -294,6 +297,45 @@ def test_other_models_begin_with_weights_for_other_images_and_classes_too(tmp_pa
     if name == "deit":  # the positions of both tokens before the patches stay
         torch.testing.assert_close(weights["positions.table"][:2], before["positions.table"][:2])
     torch.testing.assert_close(weights["cls_token"], before["cls_token"])
+
+
+@pytest.mark.parametrize("name", ["imagenette-small", "cifar10-small"])
+def test_weights_that_ship_can_be_started_from_by_name(tmp_path, capsys, name):
+    from PIL import Image
+
+    side, card = {"imagenette-small": 96, "cifar10-small": 32}[name], describe(name)
+    for index, kind in enumerate(("cat", "dog")):
+        for split in ("train", "test"):
+            (tmp_path / "p" / split / kind).mkdir(parents=True)
+            for n in range(6):
+                size = (side + 10 * n, side + 20)  # of all sizes: they are read at that of the weights
+                Image.new("RGB", size, (90 * index + n, 40, 60)).save(tmp_path / "p" / split / kind / f"{n}.png")
+    still = ["--epochs", "1", "--batch-size", "4", "--lr", "1e-12", "--weight-decay", "0", "--layer-decay", "0.5"]
+    out = tmp_path / "out"
+    assert main(["--data", str(tmp_path / "p"), "--start-from", name, *still, "--out", str(out)]) == 0
+    assert f"begins with the weights of {name}; a new classifier, at zero" in capsys.readouterr().out
+    weights, before = final_weights(out), load_weights(name).state_dict()
+    own = [key for key in weights if "head" not in key and "running" not in key and "num_batches" not in key]
+    for key in own:
+        torch.testing.assert_close(weights[key], before[key])
+    run = read_run(out)
+    assert run["data"]["about"]["mean"] == card["mean"]  # as the weights were trained, not as the new pictures are
+    assert run["model"]["image_size"] == [side, side]
+    assert build_model(run).load_state_dict(weights)
+    assert main(["--resume", str(out)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--start-from", "imagenette-small"], "ships without its pictures; say with --data"),
+        (["--start-from", "shapes-detr", "--data", "digits"], "is a DETR, which this command does not train"),
+        (["--start-from", "imagenette-medium", "--data", "digits"], "no run.json in imagenette-medium"),
+    ],
+)
+def test_what_cannot_be_started_from(arguments, text, capsys):
+    assert main(arguments) == 2
+    assert text in capsys.readouterr().err
 
 
 def test_the_model_is_that_of_the_run_one_starts_from(tmp_path, capsys):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -133,6 +133,12 @@ class Dataset:
                     chunk = (chunk.flatten(2).sum(-1) // (4 * chunk[0, 0].numel())).byte()  # (n, C)
                 digest.update(chunk.contiguous().numpy())
         return digest.hexdigest()
+
+    def normalised_by(self, mean: Tensor, std: Tensor) -> "Dataset":
+        """The same pictures with another mean and standard deviation (C,): of those that a model has learned from."""
+        other = replace(self)
+        vars(other).update(mean=mean, std=std)  # where `cached_property` keeps them
+        return other
 
     def train_and_val(self) -> Split:
         """Training and validation images in one split, for a last run once the choices are made."""

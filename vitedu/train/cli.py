@@ -34,7 +34,10 @@ from vitedu.train.run import (
     build_model,
     config_from,
     configs,
-    final_weights,
+    data_source,
+    normalised_as,
+    parent_weights,
+    read_parent,
     read_run,
     same_run,
     take_weights,
@@ -74,6 +77,7 @@ def new_run(args: argparse.Namespace, data: datasets.Dataset, source: dict, pare
     about = {"kind": kind, "train_on_val": args.train_on_val}
     if parent:
         about["start_from"] = str(args.start_from)
+        about |= {"cnn": parent["cnn"]} if "cnn" in parent else {}
     return {"data": source, **about, "model": asdict(config), "train": asdict(recipe_)}
 
 
@@ -110,10 +114,10 @@ def execute(run: dict, data: datasets.Dataset, out: Path | None, device: torch.d
 
 
 def start_from(folder: Path, model: nn.Module, data: datasets.Dataset) -> None:
-    """Give a new model the weights of the run in `folder`, and say what else had to be done."""
-    parent = read_run(folder)
+    """Give a new model the weights of the run in `folder`, or those that ship; say what else had to be done."""
+    parent = read_parent(folder)
     same_classes = parent["data"].get("about", {}).get("class_names") == list(data.class_names)
-    done = take_weights(model, build_model(parent), final_weights(folder), same_classes)
+    done = take_weights(model, build_model(parent), parent_weights(folder, parent), same_classes)
     tell(f"begins with the weights of {folder}" + (f"; {', '.join(done)}" if done else ""))
 
 
@@ -137,7 +141,7 @@ def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
     """Start a run, or go on with one."""
     if "resume" in args:
         run = read_run(args.resume)
-        data = load(run["data"])
+        data = normalised_as(load(run["data"]), run)
         about = about_run(data, configs(run)[1], len(images_of(run, data)))
         problem = what_changed(run["data"].get("about", {}), about)
         if problem:
@@ -145,12 +149,9 @@ def train_as_asked(args: argparse.Namespace, device: torch.device) -> None:
         note_about(run, about, args.resume)
         execute(run, data, args.resume, device)
         return
-    parent = read_run(args.start_from) if "start_from" in args else None
-    if "data" in args:
-        source = {"name": args.data, "root": args.root, "image_size": args.image_size}
-    else:
-        source = {key: parent["data"][key] for key in ("name", "root", "image_size")}
-    data = load(source)
+    parent = read_parent(args.start_from) if "start_from" in args else None
+    source = data_source(args, parent)
+    data = normalised_as(load(source), parent or {})
     run = new_run(args, data, source, parent)
     run["data"]["about"] = about_run(data, configs(run)[1], len(images_of(run, data)))
     # a restart of the processes goes on where the run was; the first of them writes for all

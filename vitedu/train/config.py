@@ -23,6 +23,7 @@ class TrainConfig:
     lr: float = 1e-3  # the highest rate of the schedule
     schedule: str = "cosine"
     weight_decay: float = 0.05
+    layer_decay: float = 1.0  # rate of a block over that of the block above it, for fine-tuning with "adamw"
     warmup: float = 0.1  # share of the steps over which the rate rises
     label_smoothing: float = 0.1  # of the loss that classifies
     mixup: float = 0.0  # both parameters of the Beta distribution that shares are drawn from; 0 mixes nothing
@@ -47,6 +48,9 @@ class TrainConfig:
             count(name, getattr(self, name))
         count("seed", self.seed, 0)
         at_least("lr", self.lr, 0, above=True)
+        at_least("layer_decay", self.layer_decay, 0, above=True)
+        if self.layer_decay > 1 or (self.layer_decay < 1 and self.optimizer != "adamw"):
+            raise ValueError(f"layer_decay {self.layer_decay} with {self.optimizer}; take 1, or less with adamw")
         for name in ("weight_decay", "mixup", "cutmix", "clip_norm"):
             at_least(name, getattr(self, name), 0)
         for name in ("momentum", "ema"):

@@ -151,7 +151,7 @@ class TrainingLoop:
         self.lr = learning_rate(step, self.total_steps, warmup_steps, self.config.lr, self.config.schedule)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.lr
+                group["lr"] = self.lr * group.get("scale", 1.0)  # of a lower layer, see `layer_wise`
 
     def save(self, out: str | Path, history: list[dict], about: dict) -> None:
         """Write a checkpoint after the last epoch of `history`; `about` is what a resumed run has to agree with."""

@@ -3,11 +3,12 @@
 AdamW: Loshchilov and Hutter 2017, arXiv:1711.05101, in PyTorch's form, see `adamw`. Cosine: the same, 2016,
 arXiv:1608.03983. Warm-up: Goyal et al. 2017, arXiv:1706.02677. Muon: Jordan et al. 2024,
 kellerjordan.github.io/posts/muon; the length of its steps: Liu et al. 2025, arXiv:2502.16982. Averaging the weights:
-Polyak and Juditsky 1992, doi:10.1137/0330046.
+Polyak and Juditsky 1992, doi:10.1137/0330046. Lower rates for lower layers: Howard and Ruder 2018, arXiv:1801.06146.
 """
 
 import copy
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -51,14 +52,52 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     return decay, no_decay
 
 
-def adamw(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.AdamW:
+def levels(model: nn.Module) -> dict[int, int]:
+    """How high each parameter lies, by its `id`: 0 before the first block, then one higher with each, the head last.
+
+    The blocks are those of the model's `stages`; what lies between two of them belongs to the lower one, and what comes
+    after the last, such as the norm and the classifier, is a level of its own. ValueError for a model without `stages`.
+    """
+    blocks = [block for stage in getattr(model, "stages", []) for block in getattr(stage, "blocks", [])]
+    if not blocks:
+        raise ValueError(f"{type(model).__name__} has no blocks in its `stages` to count; take layer_decay 1")
+    inside = {id(p): level for level, block in enumerate(blocks, start=1) for p in block.parameters()}
+    found, level = {}, 0
+    for parameter in model.parameters():  # in the order in which the model was put together
+        level = inside.get(id(parameter), len(blocks) + 1 if level >= len(blocks) else level)
+        found[id(parameter)] = level
+    return found
+
+
+def layer_wise(model: nn.Module, decay: float) -> Callable[[list[dict]], list[dict]]:
+    """What splits parameter groups by level, with a factor "scale" for the rate: 1 at the top, `decay` less each."""
+    if decay == 1:
+        return lambda groups: groups
+    level = levels(model)
+    top = max(level.values())
+
+    def split(groups: list[dict]) -> list[dict]:
+        return [
+            group | {"params": params, "scale": decay ** (top - height)}
+            for group in groups
+            for height in range(top + 1)
+            if (params := [p for p in group["params"] if level[id(p)] == height])
+        ]
+
+    return split
+
+
+def adamw(model: nn.Module, lr: float, weight_decay: float, layer_decay: float = 1.0) -> torch.optim.AdamW:
     """AdamW over the trainable parameters, with `weight_decay` on those that `split_parameters` lets decay.
+
+    With a `layer_decay` below 1 each level of the model has that share of the rate of the next one, see `levels`.
 
     This is PyTorch's: a step multiplies the weights by 1 - rate · decay, so that half the rate is also half the decay.
     The paper's (algorithm 2) multiplies by 1 - schedule · decay, where the schedule is 1 at the peak whatever the rate.
     """
     # one kernel for the whole update, on CPU and GPU
-    return torch.optim.AdamW(_groups(*split_parameters(model), weight_decay), lr=lr, fused=True)
+    groups = layer_wise(model, layer_decay)(_groups(*split_parameters(model), weight_decay))
+    return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
 def sgd(model: nn.Module, lr: float, weight_decay: float, momentum: float) -> torch.optim.SGD:
@@ -89,7 +128,7 @@ def _groups(decay: list[nn.Parameter], no_decay: list[nn.Parameter], weight_deca
 
 
 OPTIMIZERS = {  # the list of those that share a model's parameters
-    "adamw": lambda model, config: [adamw(model, config.lr, config.weight_decay)],
+    "adamw": lambda model, config: [adamw(model, config.lr, config.weight_decay, config.layer_decay)],
     "sgd": lambda model, config: [sgd(model, config.lr, config.weight_decay, config.momentum)],
     "muon": lambda model, config: muon(model, config.lr, config.weight_decay),
 }

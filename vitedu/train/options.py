@@ -36,7 +36,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", help=f"{', '.join(datasets.NAMES)}, or a folder, .zip or .tgz of <class>/*.jpg")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder, as it was started")
     parser.add_argument(
-        "--start-from", type=Path, metavar="RUN", help="begin with the weights of that run; on its data, or on --data"
+        "--start-from",
+        type=Path,
+        metavar="RUN",
+        help="begin with that run's weights, or shipped ones by name",
     )
     parser.add_argument("--out", type=Path, metavar="RUN", help="folder for the checkpoint and the result")
     parser.add_argument("--root", help="where the data sets lie; $VITEDU_DATA if not given")

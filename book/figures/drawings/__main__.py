@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import attention
+import carried
 import convolutions
 import learning
 import pictures
@@ -11,7 +12,7 @@ import windows
 import without_labels
 
 FOLDER = Path(__file__).resolve().parents[1]
-PARTS = (recurrence, attention, pictures, learning, convolutions, windows, without_labels)
+PARTS = (recurrence, attention, pictures, learning, convolutions, windows, carried, without_labels)
 DRAWINGS = {name: draw for part in PARTS for name, draw in part.DRAWINGS.items()}
 
 if __name__ == "__main__":

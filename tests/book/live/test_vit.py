@@ -19,7 +19,8 @@ from vitedu.patch import pair
 from vitedu.pretrained import describe, load
 
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
-OTHERS = ("imagenette-small", "fashion-mnist-small", "cifar10-small")  # not on a page, but of the same kinds
+# not on a page, but of the same kinds
+OTHERS = ("imagenette-small", "imagenette-hybrid", "fashion-mnist-small", "cifar10-small")
 
 RUN = """([name, pictures, options]) => {
     const model = vitedu.model(name), text = numbers => {
