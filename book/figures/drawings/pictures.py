@@ -138,8 +138,8 @@ def norms() -> Sheet:
     s = Sheet(
         720, 290, "What LayerNorm and BatchNorm average over",
         "Two tables of tokens, one above the other for three images, with four tokens of six numbers each. LayerNorm "
-        "takes mean and "
-        "spread of one row, a single token. BatchNorm takes those of one column, over all tokens of all images.",
+        "takes mean and standard deviation of one row, a single token. BatchNorm takes those of one column, over all "
+        "tokens of all images.",
     )  # fmt: skip
     for x, name, chosen, says in (
         (60, "LayerNorm", lambda image, r, c: image == 1 and r == 1, "one token: its D numbers, nothing else"),
