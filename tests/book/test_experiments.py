@@ -19,7 +19,6 @@ from vitedu.pretrained import WEIGHTS
 
 BOOK = Path(__file__).resolve().parents[2] / "book"
 EXPERIMENTS, RESULTS = BOOK / "experiments", BOOK / "results"
-NEXT = EXPERIMENTS / "next"  # written and tried, still to be recorded; each then moves up
 SCRIPTS = sorted(path.stem for path in EXPERIMENTS.glob("[!_]*.py") if path.stem != "gpu")  # it has records by step
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
 ORIGIN = {"command", "commit", "date", "processor", "versions"}  # what a row that was run by itself says besides
@@ -74,16 +73,6 @@ def test_a_script_runs_and_would_record_the_fields_of_its_record(call, name, dev
     assert fields(made) == expected
     assert made["device"].startswith(device)
     assert holes(made["rows"]) == []
-    assert kept_files() == before
-
-
-@pytest.mark.parametrize("name", sorted(path.stem for path in NEXT.glob("*.py")))
-def test_a_script_that_is_still_to_be_recorded_runs(call, name, tmp_path):
-    before, script = kept_files(), str(NEXT / f"{name}.py")
-    call(script, "--smoke", "--device", "cpu")
-    runpy.run_path(script, run_name="__main__")
-    (written,) = tmp_path.glob(f"*/{name}.json")
-    assert holes(json.loads(written.read_text(encoding="utf-8"))["rows"]) == []
     assert kept_files() == before
 
 
@@ -218,7 +207,6 @@ def test_validation_pictures_are_looked_at_evenly_and_last_at_the_end(call, monk
 
 def test_the_plain_network_sees_nineteen_pixels_and_the_deeper_one_the_whole_picture(call, monkeypatch):
     call("a_script.py")
-    monkeypatch.syspath_prepend(NEXT)
     networks = importlib.import_module("far_apart")
     for name, sees in (("plain", 19), ("deeper", SIDE)):
         images = torch.randn(1, 3, SIDE, SIDE, requires_grad=True)
