@@ -1,6 +1,7 @@
 """CLIP: the loss is a naive double loop, texts are read at their end, the scale is bounded, and it learns captions."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,8 +11,11 @@ from tests.random_weights import random_images, randomise
 from vitedu.data import load, normalise
 from vitedu.data.captions import CAPTIONS, LENGTH, WORDS, is_kept_back, tokenise, with_captions
 from vitedu.models.clip import CLIP, ImageTower, ImageTowerConfig, TextTower, TextTowerConfig, contrastive_loss, preset
+from vitedu.models.cnn import CNNConfig
+from vitedu.models.hybrid import HybridViT
 from vitedu.train import TrainConfig, evaluate, fit
 from vitedu.train.pretext import matching_captions, measured
+from vitedu.vit import ViTConfig
 
 IMAGE = ImageTowerConfig(image_size=8, patch_size=4, dim=12, depth=2, num_heads=3, num_classes=6)
 TEXT = TextTowerConfig(vocabulary=len(WORDS), length=LENGTH, dim=12, depth=2, num_heads=2, width=6)
@@ -55,6 +59,18 @@ def test_the_scale_is_at_most_100_and_can_always_be_lowered(model, log, scale):
     assert model.scale.item() == pytest.approx(scale, rel=1e-5)
     model.scale.backward()
     assert model.log_scale.grad.item() == pytest.approx(scale, rel=1e-5)
+
+
+def test_any_network_that_gives_vectors_can_be_the_image_tower():
+    vit = ViTConfig(image_size=16, patch_size=4, dim=12, depth=1, num_heads=2, num_classes=6)
+    tower = HybridViT(vit, CNNConfig(widths=(4, 8), depths=(1, 1)))
+    randomise(tower)
+    model, images = CLIP(tower, TEXT).eval(), random_images(4, 3, 16, 16)
+    pictures, captions = (nn.functional.normalize(x, dim=1) for x in (tower(images), model.text(TEXTS)))
+    torch.testing.assert_close(model(images, TEXTS), pictures @ captions.T / 0.07, atol=1e-5, rtol=1e-5)
+    assert (model.width, model.stages) == (12, [*tower.stages, model.text.encoder])
+    with pytest.raises(ValueError, match="images become 5 numbers and texts 6"):
+        CLIP(HybridViT(replace(vit, num_classes=5), CNNConfig(widths=(4, 8), depths=(1, 1))), TEXT)
 
 
 def test_a_text_is_read_at_its_end_and_nothing_behind_it_counts(model):

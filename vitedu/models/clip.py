@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vitedu.block import BlockOptions, Encoder
+from vitedu.block import BlockOptions, Encoder, Stack
 from vitedu.initialise import count, initialise, one_of
 from vitedu.models.activation import ACTIVATIONS
 from vitedu.patch import PatchEmbed
@@ -122,25 +122,29 @@ class CLIP(nn.Module):
     These are cosines of the angle between their vectors, times a scale that is learned, 14.3 at first, at most 100.
     With the captions of K classes they are class scores: zero-shot classification (section 3.1).
 
+    Args:
+        image: of the image tower; or a network that gives vectors (B, E), such as a `HybridViT` with `num_classes` E.
+            The paper trains residual networks as well.
+        text: of the text tower.
+
     >>> image = ImageTowerConfig(image_size=8, patch_size=4, dim=8, depth=1, num_heads=2, num_classes=6)
     >>> text = TextTowerConfig(vocabulary=10, length=5, dim=8, depth=1, num_heads=2, width=6)
     >>> CLIP(image, text)(torch.zeros(2, 3, 8, 8), torch.tensor([[1, 2, 9]])).shape
     torch.Size([2, 1])
     """
 
-    def __init__(self, image: ImageTowerConfig, text: TextTowerConfig):
-        if image.num_classes != text.width:
-            raise ValueError(
-                f"images become {image.num_classes} numbers and texts {text.width}; make num_classes equal"
-            )
+    def __init__(self, image: ImageTowerConfig | nn.Module, text: TextTowerConfig):
         super().__init__()
-        self.image, self.text, self.width = ImageTower(image), TextTower(text), image.dim
+        tower = ImageTower(image) if isinstance(image, ImageTowerConfig) else image
+        if (width := tower.config.num_classes) != text.width:
+            raise ValueError(f"images become {width} numbers and texts {text.width}; make num_classes equal")
+        self.image, self.text, self.width = tower, TextTower(text), tower.width
         self.log_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
 
     @property
-    def stages(self) -> list[Encoder]:
+    def stages(self) -> list[Stack]:
         """Both towers' blocks."""
-        return [self.image.encoder, self.text.encoder]
+        return [*self.image.stages, self.text.encoder]
 
     @property
     def scale(self) -> Tensor:
