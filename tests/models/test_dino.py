@@ -185,6 +185,16 @@ def test_views_show_the_shares_of_the_paper_at_two_sizes():
     assert torch.equal(multi_crop(ramp, 3, (16, 16))[0], large)
 
 
+def test_each_view_has_tones_of_its_own():
+    images = random_images(40, 3, 16, 16)
+    torch.manual_seed(0)
+    large, small = multi_crop(images, 2, (8, 8), shares=((0.999, 1.0), (0.999, 1.0)), tones=(2.0, 0.0))
+    shift = large.mean(dim=(2, 3, 4)) - images.mean(dim=(1, 2, 3))  # (2, B)
+    assert 1.5 < shift.abs().max() < 2.1
+    assert (shift[0] - shift[1]).abs().median() > 0.5  # the views of one picture differ
+    assert small.mean(dim=(2, 3, 4)).std() > 0.5
+
+
 # --- in the shared loop ----------------------------------------------------------------------------------------------
 
 

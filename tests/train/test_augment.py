@@ -8,7 +8,15 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional as TF
 
 from vitedu.data import normalise
-from vitedu.train.augment import Augment, random_crop, random_erase, random_flip, random_window, random_zoom
+from vitedu.train.augment import (
+    Augment,
+    random_crop,
+    random_erase,
+    random_flip,
+    random_tones,
+    random_window,
+    random_zoom,
+)
 
 SIZES = [(3, 8, 8), (1, 6, 9), (5, 7, 4)]
 
@@ -274,3 +282,30 @@ def test_a_window_has_the_share_asked_for_and_the_size_asked_for():
 def test_shares_that_are_none_are_refused(least, most):
     with pytest.raises(ValueError, match=r"least|most"):
         random_window(torch.zeros(1, 1, 8, 8), least, most, 8)
+
+
+def test_tones_change_brightness_and_contrast_and_nothing_else():
+    torch.manual_seed(0)
+    images = torch.randn(400, 3, 6, 5)
+    changed, centred = random_tones(images, 0.8, 0.4), images - images.mean(dim=(2, 3), keepdim=True)
+    shift = (changed - images).mean(dim=(2, 3))  # (N, 3)
+    torch.testing.assert_close(
+        shift, shift[:, :1].expand(-1, 3), atol=1e-5, rtol=1e-5
+    )  # the colours keep their distances
+    factor = (changed - changed.mean(dim=(2, 3), keepdim=True)).flatten(1).norm(dim=1) / centred.flatten(1).norm(dim=1)
+    torch.testing.assert_close(
+        changed, centred * factor.view(-1, 1, 1, 1) + images.mean(dim=(2, 3), keepdim=True) + shift[..., None, None]
+    )
+    for drawn, least, most in ((shift[:, 0], -0.8, 0.8), (factor, 0.6, 1.4)):
+        assert least <= drawn.min() < least + 0.05 * (most - least)
+        assert most >= drawn.max() > most - 0.05 * (most - least)
+    assert torch.corrcoef(torch.stack([shift[:, 0], factor]))[0, 1].abs() < 0.2  # drawn apart
+
+
+def test_tones_that_are_none_change_nothing_and_wrong_ones_are_refused():
+    images = torch.randn(3, 1, 4, 4)
+    torch.testing.assert_close(random_tones(images, 0.0, 0.0), images)
+    with pytest.raises(ValueError, match="brightness"):
+        random_tones(images, -0.1, 0.0)
+    with pytest.raises(ValueError, match="contrast"):
+        random_tones(images, 0.0, 1.1)

@@ -1,4 +1,4 @@
-"""Random crops, mirror images, zooms and erased rectangles, for a whole batch at once, on the device where it is.
+"""Random crops, mirror images, zooms, tones and erased rectangles, for a whole batch at once, on its device.
 
 Erasing: Zhong et al. 2017, arXiv:1708.04896.
 """
@@ -102,6 +102,23 @@ def _window(images: Tensor, area: Tensor, draws: list[Tensor], size: tuple[int, 
     sides = torch.stack([pixels.new_full((), side) for side in images.shape[:1:-1]])  # (2,): columns, rows; no copy
     outermost = 1 - 1 / sides
     return F.grid_sample(pixels, grid.clamp(-outermost, outermost), align_corners=False).to(images.dtype)
+
+
+def random_tones(images: Tensor, brightness: float, contrast: float) -> Tensor:
+    """Make each image lighter or darker by up to `brightness`, in its own units, and its contrast 1 ± `contrast` times.
+
+    The contrast is changed around the image's mean colour, so what is brighter than what stays as it is. `ValueError`
+    for a negative brightness, or a contrast outside [0, 1].
+
+    >>> images = torch.ones(2, 3, 4, 4)
+    >>> torch.equal(random_tones(images, 0, 0), images)
+    True
+    """
+    at_least("brightness", brightness, 0)
+    probability("contrast", contrast, below_one=False)
+    lighter, stronger = 2 * torch.rand(2, len(images), 1, 1, 1, device=images.device) - 1  # (B, 1, 1, 1) each
+    mean = images.mean(dim=(2, 3), keepdim=True)  # (B, C, 1, 1)
+    return (images - mean) * (1 + contrast * stronger) + mean + brightness * lighter
 
 
 def random_erase(images: Tensor, probability: float) -> Tensor:

@@ -17,12 +17,13 @@ from vitedu.initialise import count
 from vitedu.models.clip import contrastive_loss
 from vitedu.models.dino import DINO, cross_view_loss
 from vitedu.patch import Size, pair
-from vitedu.train.augment import random_flip, random_window
+from vitedu.train.augment import random_flip, random_tones, random_window
 from vitedu.train.fit import Measure
 from vitedu.train.loop import seeded
 from vitedu.train.loss import Loss
 
 Share = tuple[float, float]
+UNCHANGED = (0.0, 0.0)  # tones
 LARGE, SMALL = (0.4, 1.0), (0.05, 0.4)  # shares of the picture that a view of DINO shows: the paper's
 
 
@@ -41,6 +42,7 @@ def self_distillation(
     small: Size | None = None,
     flip: bool = False,
     shares: tuple[Share, Share] = (LARGE, SMALL),
+    tones: tuple[float, float] = UNCHANGED,
 ) -> Loss:
     """The loss of `vitedu.models.dino.DINO` on two large and some small views of each image.
 
@@ -53,19 +55,26 @@ def self_distillation(
         shares: of the picture, from and to, that a large view and a small one show. Two views of an image have to have
             something in common, or the teacher says nothing that a student could know: of pictures that are themselves
             small, show more than the paper's shares.
+        tones: how far brightness and contrast of each view are changed, as in `random_tones`. What differs between the
+            views of an image cannot help the student to answer as the teacher does.
     """
     count("num_small", num_small, 0)
 
     def loss(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         dino = _plain(model)
-        scores, answers = model(*multi_crop(images, num_small, small or _half(dino), flip, shares))
+        scores, answers = model(*multi_crop(images, num_small, small or _half(dino), flip, shares, tones))
         return cross_view_loss(scores, answers, dino.config.student_temperature)
 
     return loss
 
 
 def multi_crop(
-    images: Tensor, num_small: int, small: Size, flip: bool = False, shares: tuple[Share, Share] = (LARGE, SMALL)
+    images: Tensor,
+    num_small: int,
+    small: Size,
+    flip: bool = False,
+    shares: tuple[Share, Share] = (LARGE, SMALL),
+    tones: tuple[float, float] = UNCHANGED,
 ) -> tuple[Tensor, Tensor | None]:
     """Images (B, C, H, W) -> large views (2, B, C, H, W) and small ones (S, B, C, h, w), None if there are to be none.
 
@@ -74,9 +83,10 @@ def multi_crop(
 
     def view(share: Share, size: Size) -> Tensor:
         window = random_window(images, *share, size)
-        return random_flip(window) if flip else window
+        window = random_flip(window) if flip else window
+        return random_tones(window, *tones) if any(tones) else window
 
-    # differs from the paper: nothing changes the colours of a view, blurs it or turns its tones round
+    # differs from the paper: nothing changes the hues of a view, blurs it or turns its tones round
     large = torch.stack([view(shares[0], tuple(images.shape[-2:])) for _ in range(2)])  # (2, B, C, H, W)
     return large, torch.stack([view(shares[1], small) for _ in range(num_small)]) if num_small else None
 
