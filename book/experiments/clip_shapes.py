@@ -6,7 +6,7 @@ such pair five times. It is tested on pictures of the 36 and on new pictures of 
 best with a picture, and how often colour, texture and shape of that caption are right. The image tower is the hybrid of
 chapter 6, a small CNN whose feature map a ViT reads; `raw patches` has the paper's ViT instead, with patches of 8.
 
-1. Has it converged? `longer` is the first seed over three times the steps, for captions and for raw patches.
+1. Has it converged? `longer` is `captions` over three times the steps; `raw patches, longer` the same, of one seed.
 2. Tuned alike? Each arm has its own rate, chosen on validation pictures of the 180 captions with the first seed; the
    36 are looked at once, at the end.
 3. One difference? `three heads` has the same image tower, pictures and steps; in the place of captions it is told three
@@ -15,13 +15,15 @@ chapter 6, a small CNN whose feature map a ViT reads; `raw patches` has the pape
 4. Can it show it? `shuffled` has to stay at chance, 1 in 216, and `three heads` shows what the tower can come to know.
 5. Would a practitioner recognise it? The paper's captions are 400 million, and say all sorts of things. Here each word
    is learned beside every other one, which makes it as easy as it can be to put them together anew.
+
+What is not one of the three arms can be repeated by itself: add --row longer, and --update to record it.
 """
 
 from dataclasses import dataclass, replace
 
 import torch
 from _rates import tuned, val_by_rate
-from _record import Run, in_each_split, nothing, or_smoke, spread, start
+from _record import Rows, Run, in_each_split, nothing, or_smoke, repeat, spread, start
 from torch import Tensor, nn
 
 from vitedu.block import Stack
@@ -29,6 +31,7 @@ from vitedu.data import Dataset, Split, load, normalise
 from vitedu.data.captions import CAPTIONS, LENGTH, WORDS, is_kept_back, tokenise, with_captions
 from vitedu.models.clip import CLIP, ImageTower, ImageTowerConfig, TextTowerConfig
 from vitedu.models.hybrid import SMALL_STEM, HybridViT
+from vitedu.recorded import recorded
 from vitedu.train import TrainConfig
 from vitedu.train.pretext import matching_captions
 from vitedu.vit import ViTConfig
@@ -97,21 +100,34 @@ def drawn() -> Pictures:
 
 
 def main() -> None:
-    run, pictures = start(__doc__), drawn()
+    run, pictures = start(__doc__, rows=True), drawn()
+    if run.row:
+        rates = {row["name"]: row["rate"] for row in recorded(run.name)["rows"] if "rate" in row}
+        repeat(run, more(run, pictures, rates), lambda row: str({name: row[name]["all"] for name in pictures.tests}))
+        return
     runs, chosen = tuned(run, lambda *case: learn(run, pictures, *case), tuple(BUILDS), LADDER)
-    first = run.seeds[0]
-    more = [("captions", EPOCHS, True), ("captions", EPOCHS * LONGER, False), ("raw patches", EPOCHS * LONGER, False)]
-    cases = [(arm, chosen[arm], first, epochs, mixed) for arm, epochs, mixed in more]
-    shuffled, longer, longer_raw = run.each(lambda case: learn(run, pictures, *case), cases)
     rows = [
-        row(arm, runs[arm][chosen[arm]]) | {"rate": chosen[arm], "val_by_rate": val_by_rate(runs[arm])}
+        {"name": arm, "rate": chosen[arm], "val_by_rate": val_by_rate(runs[arm])} | row(runs[arm][chosen[arm]])
         for arm in BUILDS
     ]
-    rows += [row("shuffled", [shuffled]), row("longer", [longer]), row("raw patches, longer", [longer_raw])]
+    rows += [{"name": name} | of_seeds(run.seeds) for name, of_seeds in more(run, pictures, chosen).items()]
     known, new = (len(pictures.tests[name]) for name in ("known", "new"))
     counts = f"{len(pictures.known.train):,} pictures of 180 captions to learn from; to test {known:,} of these"
     about = "Whether a small CLIP names triples of colour, texture and shape that it never learned with"
     run.record(about, [f"vitedu.data.draw_shapes, clutter 0: {counts} and {new:,} of 36 others"], rows)
+
+
+def more(run: Run, pictures: Pictures, rates: dict[str, float]) -> Rows:
+    """What computes the rows beside the three arms, at the rates that these have chosen."""
+
+    def over(seeds: list[int], arm: str, epochs: int = EPOCHS, mixed: bool = False) -> dict:
+        return row(run.each(lambda seed: learn(run, pictures, arm, rates[arm], seed, epochs, mixed), seeds))
+
+    return {
+        "shuffled": lambda seeds: over(seeds[:1], "captions", mixed=True),
+        "longer": lambda seeds: over(seeds, "captions", EPOCHS * LONGER),
+        "raw patches, longer": lambda seeds: over(seeds[:1], "raw patches", EPOCHS * LONGER),
+    }
 
 
 def learn(run: Run, pictures: Pictures, arm: str, rate: float, seed: int, epochs: int = EPOCHS, mixed=False) -> dict:
@@ -144,12 +160,12 @@ def right(captions: Tensor, said: Tensor) -> dict[str, float]:
     return {"all": (captions == said).float().mean().item()} | shares
 
 
-def row(name: str, runs: list[dict]) -> dict:
-    """A row of the record, over the seeds."""
+def row(runs: list[dict]) -> dict:
+    """What goes into a row of the record, over the seeds."""
     found = {
         key: {part: spread([one[key][part] for one in runs]) for part in ("all", *CUES)} for key in ("new", "known")
     }
-    return {"name": name, "steps": runs[0]["steps"]} | found | {"seconds": sum(one["seconds"] for one in runs)}
+    return {"steps": runs[0]["steps"]} | found | {"seconds": sum(one["seconds"] for one in runs)}
 
 
 if __name__ == "__main__":
