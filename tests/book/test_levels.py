@@ -7,7 +7,7 @@ import pytest
 
 from book.tools.site.chapters import all_chapters
 
-REVISED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 13, 14, 15, 16}  # chapters held to this
+REVISED = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}  # chapters held to this
 MOST = 3_500  # words before the exercises
 LEAST = 6  # predictions
 

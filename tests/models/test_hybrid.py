@@ -1,12 +1,14 @@
 """The hybrid: a plain ViT on the feature map of a plain ResNet, and nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 
 from vitedu.cost import count_parameters
 from vitedu.models.cnn import CNNConfig, ResNet
-from vitedu.models.hybrid import SMALL_STEM, HybridViT, small_stem
+from vitedu.models.hybrid import DIGIT_STEM, SMALL_STEM, HybridViT, small_stem
 from vitedu.vit import ViTConfig
 
 CONFIG = ViTConfig(image_size=(28, 40), patch_size=4, dim=16, depth=1, num_heads=2, num_classes=5)
@@ -34,6 +36,14 @@ def test_the_small_stem_leaves_at_least_four_by_four_positions(size):
     cnn = small_stem(size, in_channels=1)
     assert min(cnn.feature_size(size)) >= 4
     assert cnn.in_channels == 1
+
+
+@pytest.mark.parametrize(("size", "small"), [(32, SMALL_STEM), (8, DIGIT_STEM)])
+def test_a_wider_transformer_gets_a_stem_as_much_wider_and_a_narrow_one_the_small_one(size, small):
+    for dim, times in [(16, 1), (64, 1), (128, 2), (192, 3), (96, 1.5)]:
+        stem = small_stem(size, 3, dim)
+        assert stem == replace(small, widths=tuple(int(times * width) for width in small.widths))
+        assert dim < 64 or stem.widths[-1] == dim
 
 
 def test_every_parameter_learns_so_none_is_left_over():

@@ -17,9 +17,16 @@ SMALL_STEM = CNNConfig(widths=(16, 32, 64), stem_stride=2)
 DIGIT_STEM = CNNConfig(widths=(32, 64), depths=(1, 1))  # a stride of 2, for images too small for the other one
 
 
-def small_stem(image_size: Size, in_channels: int) -> CNNConfig:
-    """A CNN for C channels that leaves 4×4 positions or more of images with this size, at least 8 pixels a side."""
-    return replace(SMALL_STEM if min(pair(image_size)) > 24 else DIGIT_STEM, in_channels=in_channels)
+def small_stem(image_size: Size, in_channels: int, dim: int = 64) -> CNNConfig:
+    """A CNN for C channels that leaves 4×4 positions or more of images with this size, at least 8 pixels a side.
+
+    In front of a Transformer wider than D = 64 each of its stages is wider in proportion, so that the last has D.
+
+    >>> small_stem(32, 3, dim=128).widths
+    (32, 64, 128)
+    """
+    stem, times = SMALL_STEM if min(pair(image_size)) > 24 else DIGIT_STEM, max(dim, 64) / 64
+    return replace(stem, in_channels=in_channels, widths=tuple(round(times * width) for width in stem.widths))
 
 
 class HybridViT(nn.Module):

@@ -74,7 +74,7 @@ MODELS: dict[str, Entry] = {
     "hybrid": Entry(
         HybridViT,
         {"config": ViTConfig, "cnn": CNNConfig},
-        lambda c: HybridViT(c, small_stem(c.image_size, c.in_channels)),
+        lambda c: HybridViT(c, small_stem(c.image_size, c.in_channels, c.dim)),
     ),
     "resnet": Entry(
         ResNet,
