@@ -7,7 +7,7 @@ shape, colour and texture of the object and of the brightness of the ground behi
 same network untrained and the pixels; and whether the attention of CLS lies on the object, beside two maps that know
 nothing.
 
-1. Has it converged? `longer` are the first seed, with all in place and with tones, over four times the steps.
+1. Has it converged? `longer` is all in place over four times the steps, `tones, longer` the same with tones.
 2. Tuned alike? One rate for all, chosen on validation pictures with all in place, the first seed, by what the
    neighbours tell of the object. Without centring or sharpening another rate would answer another question.
 3. One difference? The switch alone, or the views' tones alone.
@@ -18,12 +18,14 @@ nothing.
    differ in is lost, and what they share is kept, is why such methods change the colours of their views (Chen et al.
    2020, arXiv:2002.05709, section 3.1). In the paper a good teacher takes a hundred epochs and more, and its attention
    finds objects; a few hundred steps of a model with three blocks need not do that.
+
+The longer rows can be repeated by themselves: add --row longer, and --update to record it.
 """
 
 from dataclasses import dataclass, replace
 
 import torch
-from _record import Run, nothing, or_smoke, spread, start
+from _record import Rows, Run, nothing, or_smoke, repeat, spread, start
 from torch import Tensor
 
 from vitedu.capture import capture_attention
@@ -31,6 +33,7 @@ from vitedu.data import Dataset, Split, load, normalise
 from vitedu.inspection.localise import baselines, localise
 from vitedu.inspection.probe import nearest_neighbours
 from vitedu.models.dino import DINO, DINOConfig, entropies
+from vitedu.recorded import recorded
 from vitedu.train import TrainConfig
 from vitedu.train.pretext import self_distillation
 from vitedu.vit import ViT, ViTConfig
@@ -83,34 +86,44 @@ def brightness(split: Split) -> Tensor:
 
 
 def main() -> None:
-    run = start(__doc__)
-    pictures, first = drawn(run), run.seeds[0]
-    tried = run.each(lambda rate: learn(run, pictures, "both", first, rate), RATES)
-    by_rate = {rate: one["val"] for rate, one in zip(RATES, tried, strict=True)}
-    rate = max(by_rate, key=by_rate.get)
-    found = {("both", first, EPOCHS): tried[RATES.index(rate)]}
-    cases = [(arm, seed, EPOCHS) for arm in ARMS for seed in run.seeds]
-    cases += [(arm, first, EPOCHS * LONGER) for arm in ("both", "tones")]
-    missing = [case for case in cases if case not in found]
-
-    def one_of(case: tuple[str, int, int]) -> dict:
-        arm, seed, epochs = case
-        return learn(run, pictures, arm, seed, rate, epochs)
-
-    found |= dict(zip(missing, run.each(one_of, missing), strict=True))
-    by_arm = {arm: [found[arm, seed, EPOCHS] for seed in run.seeds] for arm in ARMS}
-    longer, longer_tones = (found[arm, first, EPOCHS * LONGER] for arm in ("both", "tones"))
-    rows = [row(arm, runs) for arm, runs in by_arm.items()]
-    rows += [row("longer", [longer]), row("tones, longer", [longer_tones])]
+    run = start(__doc__, rows=True)
+    pictures = drawn(run)
+    if run.row:
+        (rate,) = (row["rate"] for row in recorded(run.name)["rows"] if row["name"] == "rate")
+        repeat(run, longer(run, pictures, rate), lambda row: str({cue: row[cue]["values"] for cue in CUES}))
+        return
+    rate, tried = choose_rate(run, pictures)
+    found = {("both", run.seeds[0]): tried[rate]}
+    missing = [(arm, seed) for arm in ARMS for seed in run.seeds if (arm, seed) not in found]
+    found |= dict(zip(missing, run.each(lambda case: learn(run, pictures, *case, rate), missing), strict=True))
+    by_arm = {arm: [found[arm, seed] for seed in run.seeds] for arm in ARMS}
+    rows = [{"name": arm} | row(runs) for arm, runs in by_arm.items()]
+    rows += [{"name": name} | of_seeds(run.seeds) for name, of_seeds in longer(run, pictures, rate).items()]
     rows.append({"name": "untrained"} | ability([one["untrained"] for one in by_arm["both"]]))
     rows += controls(pictures)
-    rows.append({"name": "rate", "rate": rate, "val_by_rate": {f"{one:g}": share for one, share in by_rate.items()}})
+    rows.append({"name": "rate", "rate": rate, "val_by_rate": {f"{one:g}": tried[one]["val"] for one in tried}})
     counts = "{:,} pictures to learn from and as neighbours, {:,} for entropies and the rate, {:,} to test"
     run.record(
         "What the teacher of a small DINO answers, and what its vectors tell, with and without its parts",
         [f"vitedu.data.draw_shapes, clutter 0: {counts.format(*COUNTS)}"],
         rows,
     )
+
+
+def choose_rate(run: Run, pictures: Drawn) -> tuple[float, dict[float, dict]]:
+    """The rate at which, with all in place, neighbours tell most of the object, and what came out at each."""
+    runs = run.each(lambda rate: learn(run, pictures, "both", run.seeds[0], rate), RATES)
+    tried = dict(zip(RATES, runs, strict=True))
+    return max(tried, key=lambda rate: tried[rate]["val"]), tried
+
+
+def longer(run: Run, pictures: Drawn, rate: float) -> Rows:
+    """What computes the rows of the longer trainings."""
+
+    def over(seeds: list[int], arm: str) -> dict:
+        return row(run.each(lambda seed: learn(run, pictures, arm, seed, rate, EPOCHS * LONGER), seeds))
+
+    return {"longer": lambda seeds: over(seeds, "both"), "tones, longer": lambda seeds: over(seeds, "tones")}
 
 
 def learn(run: Run, pictures: Drawn, arm: str, seed: int, rate: float, epochs: int = EPOCHS) -> dict:
@@ -198,11 +211,10 @@ def looked(model: ViT, pictures: Drawn) -> dict[str, dict[str, float]]:
     }
 
 
-def row(name: str, runs: list[dict]) -> dict:
-    """A row of the record: the entropies of each seed along the steps, and what was found at the end."""
+def row(runs: list[dict]) -> dict:
+    """What goes into a row of the record: the entropies of each seed along the steps, and what was found at the end."""
     seen = [one["seen"] for one in runs]
     return {
-        "name": name,
         "steps": [mark[0] for mark in seen[0]],
         "each": [[mark[1] for mark in one] for one in seen],
         "mean": [[mark[2] for mark in one] for one in seen],
