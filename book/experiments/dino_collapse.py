@@ -15,7 +15,7 @@ nothing.
    That neighbours can tell of colour and ground, the pixels and the untrained network show. Maps of attention are
    scored beside random ones and beside a hill in the middle of the picture, where objects are.
 5. Would a practitioner recognise it? Section 5.3 of the paper shows the same two ends on ImageNet. That what views
-   differ in is lost, and what they share is kept, is why such methods change the colours of their views (Chen et al.
+   differ in fades is why such methods change the colours of their views (Chen et al.
    2020, arXiv:2002.05709, section 3.1). In the paper a good teacher takes a hundred epochs and more, and its attention
    finds objects; a few hundred steps of a model with three blocks need not do that.
 
