@@ -35,7 +35,8 @@ from vitedu.inspection.probe import nearest_neighbours
 from vitedu.models.dino import DINO, DINOConfig, entropies
 from vitedu.recorded import recorded
 from vitedu.train import TrainConfig
-from vitedu.train.pretext import self_distillation
+from vitedu.train.loop import AfterStep
+from vitedu.train.pretext import UNCHANGED, self_distillation
 from vitedu.vit import ViT, ViTConfig
 
 SIDE, P = 32, 4
@@ -133,7 +134,7 @@ def learn(run: Run, pictures: Drawn, arm: str, seed: int, rate: float, epochs: i
     untrained = judged(backbone, pictures)
     model = DINO(backbone, replace(CONFIG, **SWITCHES.get(arm, {}))).to(run.device)
     seen, after = watched(model, pictures.images["val"], EVERY * epochs // EPOCHS)
-    loss = self_distillation(num_small=2, shares=SHARES, tones=TONES.get(arm, (0.0, 0.0)))
+    loss = self_distillation(num_small=2, shares=SHARES, tones=TONES.get(arm, UNCHANGED))
     begin, recipe = run.clock(), replace(RECIPE, epochs=epochs, lr=rate)
     run.train(lambda: model, pictures.data, recipe, seed, loss=loss, measure=nothing, after_step=after)
     seconds, teacher = run.clock() - begin, model.eval().teacher.backbone
@@ -144,7 +145,7 @@ def learn(run: Run, pictures: Drawn, arm: str, seed: int, rate: float, epochs: i
     return found | {"val": val, "untrained": untrained, "seen": seen, "seconds": seconds}
 
 
-def watched(model: DINO, val: Tensor, every: int) -> tuple[list, object]:
+def watched(model: DINO, val: Tensor, every: int) -> tuple[list[tuple[int, float, float]], AfterStep]:
     """What the teacher's entropies are before the first step and then each so often, and what `fit` calls for it."""
     seen: list[tuple[int, float, float]] = []
     steps = 0
