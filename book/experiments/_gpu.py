@@ -35,9 +35,9 @@ class Step:
         """Seconds until the limit."""
         return self.limit - (time.perf_counter() - self.run.began)
 
-    def add(self, row: dict, in_words: str) -> None:
-        """Put a row into the record, which is written at once: what comes later may not end in time."""
-        self.rows.append(row)
+    def put(self, row: dict, in_words: str) -> None:
+        """Put a row into the record in place of one of its name, and write it: what comes later may not end in time."""
+        self.rows = list(({one["name"]: one for one in self.rows} | {row["name"]: row}).values())
         print(f"{row['name']:28} {in_words}", flush=True)
         self.run.record(self.about, self.sources, self.rows)
 
@@ -151,10 +151,25 @@ def measure(
     test: bool = True,
 ) -> nn.Module:
     """Train over the seeds, without `seconds` for the recipe's epochs, and record the row; the last seed's model."""
-    runs = [train(step, contender, data, seed, seconds, test) for seed in seeds]
-    model = [one.pop("model") for one in runs][-1]
-    numbers = {key: over([one[key] for one in runs]) for key in runs[0]}
-    found = {"validation": numbers["validation"]} | ({"test": numbers["accuracy"]} if test else {})
-    words = ", ".join(f"{split} {per_cent({'std': 0.0} | values)}" for split, values in found.items())
-    step.add({"name": name, **numbers, "parameters": count_parameters(model)}, words)
+    return measure_all(step, {name: (contender, data)}, seeds, seconds, test)
+
+
+def measure_all(
+    step: Step,
+    entries: dict[str, tuple[Contender, Dataset]],
+    seeds: list[int],
+    seconds: Callable[[], float] | None,
+    test: bool = True,
+) -> nn.Module:
+    """The same for many rows, all of them with one seed before any gets the next: what a limit cuts off are seeds."""
+    runs: dict[str, list[dict]] = {name: [] for name in entries}
+    for seed in seeds:
+        for name, (contender, data) in entries.items():
+            found = train(step, contender, data, seed, seconds, test)
+            model = found.pop("model")
+            runs[name].append(found)
+            numbers = {key: over([one[key] for one in runs[name]]) for key in found}
+            shown = {"validation": numbers["validation"]} | ({"test": numbers["accuracy"]} if test else {})
+            words = ", ".join(f"{split} {per_cent({'std': 0.0} | values)}" for split, values in shown.items())
+            step.put({"name": name, **numbers, "parameters": count_parameters(model)}, words)
     return model

@@ -91,5 +91,5 @@ def speed(step: Step, seeds: list[int]) -> None:
         words = (
             f"{row['images_per_second']['mean']:,.0f} images/s, {100 * row['utilisation']['mean']:.0f} % of the rate"
         )
-        step.add(row, f"{words} of a product ({rate / 1e12:.0f} TFLOP/s), {said}")
+        step.put(row, f"{words} of a product ({rate / 1e12:.0f} TFLOP/s), {said}")
         torch.cuda.empty_cache()

@@ -22,7 +22,7 @@ ROWS = {  # how many, and with which fields
     "speed": (2, {"name", "batch", "images_per_second", "utilisation", "product_flops", "peer", "times_peer"}),
     "cifar10": (2, TRAINED | {"accuracy"}),
     "fashion": (2, TRAINED | {"accuracy"}),
-    "curve": (10, TRAINED),
+    "curve": (8, TRAINED),
     "imagenette": (5, TRAINED | {"accuracy"}),
     "inspect": (1, TRAINED | {"accuracy"}),
 }
@@ -90,17 +90,46 @@ def test_the_steps_that_run_unless_others_are_named_take_less_than_nine_minutes(
     assert sum(task.limit for name, task in script.TASKS.items() if name not in script.DEFAULT) <= 600
 
 
+COMPILING, AGAIN, LOADING = 30, 4, 10  # seconds: a model for the first time and later on, and a set; guesses
+
+
+def test_one_seed_of_each_row_fits_into_the_limit_of_its_step(gpu):
+    script = gpu("--device", "cpu")
+    curve, imagenette = (script.TASKS[name].limit for name in ("curve", "imagenette"))
+    models, sizes = len(script.entrants(script.PLAIN, 1)), len(script.CURVE_SIZES)
+    again = (sizes - 1) * (script.CURVE_SECONDS + AGAIN)
+    assert LOADING + (models - 1) * (COMPILING + script.CURVE_SECONDS + again) <= curve  # without Swin
+    assert LOADING + models * (COMPILING + script.IMAGENETTE_SECONDS) <= imagenette
+
+
+def test_each_row_has_one_seed_before_any_has_two(gpu, monkeypatch, tmp_path):
+    script = gpu("curve", "--smoke", "--device", "cpu", "--seeds", "2")
+    names, trained = [], script.measure_all.__globals__["train"]
+
+    def note(step, contender, data, seed, seconds, test):
+        names.append((seed, len(data.train)))
+        if len(names) == 11:
+            raise TimeoutError("the time is up")
+        return trained(step, contender, data, seed, seconds, test)
+
+    monkeypatch.setitem(script.measure_all.__globals__, "train", note)
+    assert script.main() == 1
+    assert names == [(0, 10), (0, 20)] * 4 + [(1, 10), (1, 20), (1, 10)]
+    counts = [len(row["validation"]["values"]) for row in record_of(tmp_path, "curve")["rows"]]
+    assert counts == [2, 2, 1, 1, 1, 1, 1, 1]
+
+
 def test_a_step_that_is_too_slow_is_stopped_with_what_it_has_and_the_next_goes_on(gpu, monkeypatch, tmp_path, capsys):
     script = gpu("--smoke", "--device", "cpu")
 
     def slow(step, seeds):
-        step.add({"name": "first"}, "done")
+        step.put({"name": "first"}, "done")
         time.sleep(60)
 
     def broken(step, seeds):
         raise RuntimeError("out of memory")
 
-    works = [slow, broken, lambda step, seeds: step.add({"name": "third"}, "done")]
+    works = [slow, broken, lambda step, seeds: step.put({"name": "third"}, "done")]
     task = script.TASKS["speed"]
     tasks = {f"step{n}": replace(task, work=work, limit=0.3) for n, work in enumerate(works)}
     monkeypatch.setattr(script, "TASKS", tasks)
