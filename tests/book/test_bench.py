@@ -80,6 +80,11 @@ def test_the_command_line_knows_the_options_of_a_promise(name, options):
     cli.parse(["--data", name, *options])
 
 
+def test_a_run_that_fails_says_why():
+    with pytest.raises(SystemExit, match=r"--data digits --epochs many --seed 0 failed: .*invalid int value: 'many'"):
+        promises.run("digits", ["--epochs", "many"], 0)
+
+
 def test_a_row_of_the_record_adds_up(monkeypatch):
     monkeypatch.setattr(scaling.shutil, "which", lambda name: None)  # no compiler: nothing is compiled
     found = scaling.measure(scaling.Task(TINY, 2, "cpu", 64), 3)
