@@ -36,7 +36,7 @@ PROMISES = [
 
 
 def run(name: str, options: list[str], seed: int) -> tuple[float, float]:
-    """Test accuracy in per cent and seconds of one `python -m vitedu.train`; SystemExit with its last words if it fails."""
+    """Test accuracy in per cent and seconds of one `python -m vitedu.train`; SystemExit if it fails."""
     command = [sys.executable, "-m", "vitedu.train", "--data", name, *options, "--seed", str(seed)]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
