@@ -4,6 +4,11 @@ A forward pass. Each measurement runs in three processes of its own, on one thre
 holds at its highest minus what it held before the call (VmHWM and VmRSS of /proc/self/status), so inputs and libraries
 are not counted; on a GPU it is what torch has allocated there. Time is that of the fastest call, on a CPU the
 processor's, so that other programs on the machine hardly count.
+
+Of the five questions three apply, as nothing is trained. *One difference?* The kernel, the tokens or the heads. *Can it
+show?* Written out, the weights alone take 4·h·N² bytes, so the memory has to grow like that, and does. *Recognisable?*
+Linear memory is what such kernels are made for (arXiv:2112.05682, arXiv:2205.14135); the ratios of the times are this
+processor's, and without a backward pass.
 """
 
 import multiprocessing

@@ -3,6 +3,14 @@
 Six pictures from `digits` are six tokens; one carries mark 0, another mark 1. A learned query attends to all six, and a
 reader draws both marked pictures from what comes back. Trained on the training images, measured on the validation
 images, as the squared error over that of always drawing the mean digit: 0 is perfect, 1 is no better than the mean.
+
+The five questions. *Converged?* Not known: 500 steps, no course, no longer run. Two heads, and two queries, are nearly
+perfect by then. One head ends a little below ½, the floor for linear values, fixed weights and a linear reader, as its
+weights are not quite fixed. The deep reader is bound by no such floor; more steps may help it. *Tuned alike?* No: one
+rate for all arms, 0.002, tuned for none. *One difference?* One, two and four heads have equal parameters. Twice the
+width and the deep reader have more; two queries share a reader of half the size. *Can it show?* Two queries have to
+succeed, and do. With misplaced marks none can be better than ¾, and the model ends at 0.76. *Recognisable?* It is the
+paper's reason for several heads: one average inhibits attending to several places (arXiv:1706.03762, section 3.2.2).
 """
 
 import torch

@@ -3,6 +3,16 @@
 On `shapes`, five kinds of positions on two questions: in which quarter of the picture the object's centre lies, and
 which colour it has. On `digits`, the CLS token against the mean of the patches at three learning rates, and CLS tokens
 that start at three sizes. Accuracies are those on validation images.
+
+The five questions. *Converged?* No: 304 steps for where, 114 for colour, 200 on `digits`; nothing was run longer.
+*Tuned alike?* The five kinds have one rate, 0.003, and one size, a standard deviation of 1, tuned for none. CLS and
+mean have three rates each: the best of CLS lies inside, that of the mean is the highest, 0.008, by 0.2 points. The
+starts of CLS have one rate, 0.002. *One difference?* The kind, the reader or the start; the mean also does without the
+token. *Can it show?* Without positions, where has to stay at chance, and colour has to succeed; both do. Of the other
+four three lie within their spread; learned2d is ahead of them by 4 points, hardly more than the spread of the next. One
+of the 180 validation pictures of `digits` is 0.6 points. *Recognisable?* Any positions instead of none matter, which
+kind hardly does, and CLS and mean each need their own rate: all three are so in the ViT paper (arXiv:2010.11929, table
+8 and appendix D.3).
 """
 
 from dataclasses import replace

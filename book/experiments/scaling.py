@@ -6,6 +6,12 @@ peak; so whatever else the machine does hits all alike. Times are processor time
 taken within a round, and the first two rounds, in which `torch.compile` compiles, are not counted. The spread is over
 rounds. Compiling for the CPU needs a C++ compiler. Where there is a GPU, S/16 and B/16 are measured on it, on the
 wall-clock; without one their rows say so. --seeds counts the rounds. One row: make results NAME=scaling ROW=tiny.
+
+Of the five questions four apply, as nothing is learned. *Tuned alike?* One batch for each model, 64 and 4, and the
+compiler as it comes. *One difference?* The variant, within a round. *Can it show?* Recomputing can add a forward pass
+at most, a third of the step, and adds a quarter. In `tiny`, compiling and bfloat16 differ from float32 by hardly more
+than one standard deviation over the rounds. *Recognisable?* The ratios are this processor's. What a GPU gains is
+another matter, and its rows say so where they were not measured.
 """
 
 import random

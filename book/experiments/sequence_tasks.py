@@ -2,6 +2,14 @@
 
 Eight different symbols out of sixteen have to be written backwards, or in order. Trained with teacher forcing, scored
 by what the model writes by itself, one symbol after the other.
+
+The five questions. *Converged?* Where the task can be done, yes: losses below 0.004 nats after 300 steps. Reversing
+without positions ends at 1.54; no steps take it below ln(8!) / 8 = 1.33, as which letters are left is all that the
+model can know. *Tuned alike?* One rate for all, 0.004, tuned for none. *One difference?* The positions of both sides,
+or the mask. *Can it show?* Sorting without positions has to succeed, as letters carry their order. Reversing without
+them has to be right in one of eight places, by chance, and is. Without the mask the share of whole sequences depends on
+the seed: 0, 45 and 0 % when reversing. *Recognisable?* That a decoder without its mask copies what it should predict is
+why it has one (arXiv:1706.03762, section 3.1).
 """
 
 import torch

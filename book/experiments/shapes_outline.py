@@ -7,6 +7,13 @@ with the outline, is random, or contradicts it.
 It is a hybrid. A plain ViT of this size was tried first, on one seed: it named 44 % of the outlines after 48,000
 pictures, with its rate still high, and was stopped there; the hybrid named 93 % after 36,000. So the two models differ
 in their stem, too, and what is compared is what the pictures told them, not the models. Needs shapes-vit, as it ships.
+
+The five questions. *Converged?* Near enough: 98 % of the outlines after one pass, whatever the texture; nothing was run
+longer. *Tuned alike?* No: the rate is that of shapes-vit, 0.001, for both, tuned for neither; the plain ViT was given
+up after one seed. *One difference?* No: the textures, the stem, the depth, and the second question that shapes-vit had.
+In cues.py the same models learn from both kinds of picture. *Can it show?* Where the cues agree, both models name 97 to
+98 %; where they are in conflict, each answer tells which was read. *Recognisable?* That what is read depends on the
+pictures learned from is Geirhos et al. 2018 (arXiv:1811.12231). shapes-vit is one model, so it has no spread.
 """
 
 from dataclasses import replace
