@@ -74,7 +74,7 @@ def build(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess, bool]:
     before = state_of_sources()
     command = [str(Path(sys.executable).parent / "jupyter-book"), "build", str(ROOT), "--path-output", str(output)]
     command += ["-W", "-n", "--keep-going", "-q"]
-    result = subprocess.run(command, cwd=output, capture_output=True, text=True, timeout=300, check=False)
+    result = subprocess.run(command, cwd=output, capture_output=True, text=True, timeout=900, check=False)
     return output / "_build" / "html", result, state_of_sources() == before
 
 

@@ -120,8 +120,8 @@
         el("span", { class: "vp-head", text: "rollout" }),
         ...[0, 1]
           .map((l) => [
-            el("span", { class: "vp-layer", text: `layer ${l}` }),
-            ...[0, 1, 2, 3].map((h) => cell(`${l},${h}`, `layer ${l}, head ${h}, on the small picture`)),
+            el("span", { class: "vp-layer", text: `block ${l}` }),
+            ...[0, 1, 2, 3].map((h) => cell(`${l},${h}`, `block ${l}, head ${h}, on the small picture`)),
             l ? el("span") : cell("rollout", "rollout, on the small picture"),
           ])
           .flat(),

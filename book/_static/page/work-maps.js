@@ -69,11 +69,11 @@
         ...heads.map((h) => el("span", { class: "vp-head", text: h === "mean" ? "mean" : `head ${h}` })),
         ...layers
           .map((l) => [
-            el("span", { class: "vp-layer", text: `layer ${l}` }),
+            el("span", { class: "vp-layer", text: `block ${l}` }),
             ...heads.map((h) =>
               cell(
                 `${l},${h}`,
-                `layer ${l}, ${h === "mean" ? "mean of the heads" : `head ${h}`}, on the picture`,
+                `block ${l}, ${h === "mean" ? "mean of the heads" : `head ${h}`}, on the picture`,
               ),
             ),
           ])
