@@ -1,4 +1,4 @@
-"""What comes out where a chapter says *change and rerun*: its own cells, changed as asked, again (15 min of one core).
+"""What comes out where a chapter says *change and rerun*: its own cells, changed as asked, again (3 min of one core).
 
 The model answers of chapters 1, 2, 3, 5, 6, 7 and 11 quote these numbers. Each row takes cells out of the notebook by
 their ids, makes the replacements that the exercise asks for, and runs them; seed 0 is the reader's run, the others put
@@ -136,8 +136,8 @@ ROWS_PLUS_COLUMNS = Rerun(
     ("ch06-02", "ch06-70", "ch06-71", "ch06-74", "ch06-75", "ch06-84", "ch06-86", "ch06-88", "ch06-90", "ch06-92"),
     lambda names: {name: float(names[name]) for name in ("whole", "left", "share")},
     lambda mean: [
-        f"{100 * mean['left']:.0f} % of the {100 * mean['whole']:.0f} % are left",
-        f"{mean['share']:.2f} of the variance",
+        f"{100 * mean['left']:.0f} % are right with it, {100 * mean['whole']:.0f} % with the table itself",
+        f"a share of {mean['share']:.2f}",
     ],
     {
         '(("where", where, 8), ("colour", colour, 3))': f'(("where", where, {or_smoke(8, 1)}),)',
