@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import matplotlib
-import torch
 from _record import compute, or_smoke, spread, start
 
 CHAPTERS = Path(__file__).resolve().parents[2] / "chapters"
@@ -208,7 +207,6 @@ ROWS |= {
 
 def row(rerun: Rerun, seeds: list[int]) -> dict:
     """A row of the record: each number over the seeds."""
-    torch.set_num_threads(1)
     found = [rerun.run(seed) for seed in seeds]
     return {"chapter": rerun.chapter, "numbers": {key: spread([one[key] for one in found]) for key in found[0]}}
 
