@@ -7,6 +7,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as in the chapters' setup cell, before torch is imported
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from bs4 import BeautifulSoup
@@ -16,6 +18,33 @@ from vitedu.vit import ViT, ViTConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("book", "chapters", "_config.yml", "_toc.yml")  # what the build of the site reads
+
+
+def shared_settings() -> dict[str, object]:
+    """What a test could change for all that run after it in this process."""
+    settings = {f"matplotlib {name}": value for name, value in mpl.rcParams.copy().items() if name != "backend"}
+    return settings | {
+        "torch's threads": torch.get_num_threads(),
+        "torch's default type": torch.get_default_dtype(),
+        "torch's deterministic algorithms": torch.are_deterministic_algorithms_enabled(),
+        "torch's gradients": torch.is_grad_enabled(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _leaves_no_trace():
+    """Fail a test that leaves a setting changed, and put it right, so that no other test can depend on the order."""
+    before = shared_settings()
+    with mpl.rc_context():
+        yield
+        after = shared_settings()
+    plt.close("all")
+    torch.set_num_threads(before["torch's threads"])
+    torch.set_default_dtype(before["torch's default type"])
+    torch.use_deterministic_algorithms(before["torch's deterministic algorithms"])
+    torch.set_grad_enabled(before["torch's gradients"])
+    changed = [name for name, value in before.items() if after[name] != value]
+    assert not changed, f"left changed for the tests that follow: {', '.join(changed)}"
 
 
 @pytest.fixture

@@ -19,16 +19,17 @@ NAMES = ("cat", "dog", "owl")
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch):
-    """Draw without a screen, fail on `plt.show`, close every figure, and restore matplotlib's settings."""
+    """Draw without a screen, fail on `plt.show`, and begin without a figure and with matplotlib's own settings."""
 
     def shown(*arguments, **options):
         raise AssertionError("a plot function called plt.show()")
 
     plt.switch_backend("Agg")
     monkeypatch.setattr(plt, "show", shown)
-    with mpl.rc_context():
-        yield
     plt.close("all")
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        yield
 
 
 def drawn(ax: Axes) -> np.ndarray:

@@ -61,9 +61,9 @@ class Rerun:
         return code.replace(self.seed[0], self.seed[1].replace("SEED", str(seed)))
 
     def run(self, seed: int) -> Numbers:
-        """Run the code and ask; what it prints does not reach the screen."""
+        """Run the code and ask; what it prints does not reach the screen, and the style of its figures ends with it."""
         names: Names = {"__name__": "rerun"}
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), matplotlib.rc_context():
             exec(compile(self.source(seed), self.chapter, "exec"), names)
             return self.ask(names)
 
