@@ -5,8 +5,8 @@ promise is not kept, or a run fails (Muon needs torch 2.9); sets that are not on
 
 A promise is less than what was reached, for room: on two idle cores of an AMD EPYC 98.6 % (median of three), 87.5, 92.1
 and 93.0 %, 82.3 and 86.0 %, in 12, 34, 154, 491, 584 and 1,457 seconds, in the order of the rows. What was tried there
-and did not help: for the digits Muon, thirty epochs instead of twenty, shifts by a pixel (the median of five seeds stays
-at 98.6 %, and 98.9 % was hoped for); computing in bfloat16 (0.94 times as fast on the processor that was tried).
+and did not help: for the digits Muon, thirty epochs instead of twenty, shifts by a pixel (the median of five seeds is
+still 98.6 %, and 98.9 % was hoped for); computing in bfloat16 (0.94 times as fast on the processor that was tried).
 """
 
 import os
