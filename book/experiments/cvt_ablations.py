@@ -6,11 +6,12 @@ projections; keys and values at every second place or at all. Equal epochs; time
 
 The five questions. *Converged?* No: six epochs, after which most curves, recorded epoch by epoch, still rise. Four
 times the steps have not been run, so the page speaks of learning soon and from few pictures. *Tuned alike?* A ViT and a
-CvT have a rate each, the best of three in two epochs, on validation pictures of the first seed ("tried" rows); the arms
-of a model share it. That of CvT is the lowest of the three. *One difference?* Per pair of arms, but for the linear
-projection, which has no stride: beside it stands the CvT that keeps every key. *Can it show?* A ViT whose patches stand
-in any order gives one answer: without positions it has to lose in the end. *Would a practitioner recognise it?* The
-paper trains 300 epochs on 1.28 million pictures; its tables stand beside.
+CvT have a rate each, the best of three in two epochs without positions, on validation pictures of the first seed
+("tried" rows); the arms of a model share it. That of CvT is the lowest of the three. *One difference?* Per pair of
+arms, but for the linear projection. It has no stride: beside it stands the CvT that keeps every key. And it has no
+BatchNorm, so what is lost with it is convolution and norm together. *Can it show?* A ViT without positions gives one
+answer to its patches in any order: it has to lose in the end. *Would a practitioner recognise it?* The paper trains 300
+epochs on 1.28 million pictures; its tables stand beside.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,8 @@ together: near the outline and away from it, and by the distance from the edge o
 1. Has it converged? No: an IoU after a third of the steps stands beside each (`early`, one seed), and the page speaks
    of what was learned in these steps.
 2. Tuned alike? Each arm has its own rate, chosen in the short runs on validation pictures with the first seed, between
-   two that are worse where the ladder reaches that far; ViT's is the highest of the ladder.
+   two that are worse where the ladder reaches that far; ViT's is the highest of the ladder. `moved` and `drawn` take
+   the rates of `tones`: the two arms of `moved` have one and the same, which was not chosen for it.
 3. One difference? The four arms of Swin differ in the two switches alone; pictures, steps and head are the same for
    all. ViT, CvT and Swin differ in more: positions, convolutions, and what they compute (`macs`).
 4. Can it show it? `moved` asks for the mask as it would lie half a window further down and to the right: what is asked

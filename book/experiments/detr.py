@@ -3,6 +3,15 @@
 First the CNN learns to name single objects, as the paper's had on ImageNet. Then the whole model learns, on scenes
 drawn afresh for every step. Writes book/results/detr.json and, from the first seed,
 vitedu/pretrained/weights/shapes-detr.*.
+
+1. Has it converged? Not shown: over the last tenth of the steps the IoU still rises by up to 0.004, at rates near zero,
+   and the number of objects goes up and down by some points. Longer training has not been run.
+2. Tuned alike? One model, one rate, not tuned here; the seeds differ in first weights and in scenes.
+3. One difference? Nothing is compared but the seeds, and scenes with one, two and three objects.
+4. Can it show it? With 2,000 held-out scenes the 95 % intervals of the number of objects part the first seed, right in
+   90 %, from the other two, 85 and 84 %, and not these from each other.
+5. Would a practitioner recognise it? A set of queries, a match and no removal of duplicates are the paper's; its
+   training on COCO took 300 to 500 epochs. These scenes are easy: objects stand apart on dull ground.
 """
 
 import time

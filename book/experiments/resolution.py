@@ -8,7 +8,8 @@ interpolated, and everything else stays. Accuracy on test pictures at once (`bef
 2. Tuned alike? One rate for all sizes, a tenth of that of the first training, not tuned.
 3. One difference? The same pictures and steps at every size; larger pictures take more to compute (`macs`). 96 pixels,
    where nothing was interpolated, are the control: what more training alone gives.
-4. Can it show it? The random table shows what a grid without its positions is worth.
+4. Can it show it? The random table, one draw for each size, shows what a grid without its positions is worth, and what
+   random numbers in their place disturb. On 800 pictures a share has a standard error of 1.6 points.
 5. Would a practitioner recognise it? Yes: fine-tuning at a higher resolution is the ViT paper's section 3.2. But the
    offline copy has 96 pixels on the short side: at 128 and 160 pictures are enlarged, and gain no detail.
 """

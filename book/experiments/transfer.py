@@ -9,10 +9,12 @@ again.
 1. Has it converged? Scratch has not, with few steps. With all pictures the first seed also runs four times as long,
    scratch and fine-tuned (`longer`), at the same rates.
 2. Tuned alike? Each arm and size has its own rate, the best on validation pictures with the first seed between two that
-   are worse, as far as the ladder reaches (`val_by_rate`); the probe its own penalty. The 947 validation pictures are
-   more than 20 a class leave to train on: nobody with 200 labels could choose so well, and this is so for all arms.
-3. One difference? Pictures, order, steps, augmentation and architecture are equal; scratch starts from other weights.
-   The pre-trained weights have seen 45,000 labelled pictures, which scratch has not: that is the point.
+   are no better, as far as the ladder reaches (`val_by_rate`); the probe its own penalty. Layer-wise takes the highest
+   rate and raw pixels take the strongest penalty that was tried. The 947 validation pictures are more than 20 a class
+   leave to train on: nobody with 200 labels could choose so well, and this is so for all arms.
+3. One difference? At each size pictures, order, steps, augmentation and architecture are equal; scratch starts from
+   other weights. The pre-trained weights have seen 45,000 labelled pictures, which scratch has not: that is the point.
+   From size to size the steps change with the pictures: 120, 400 and 684.
 4. Can it show it? `raw pixels` under the same probe shows what no network at all gives.
 5. Would a practitioner recognise it? Yes: the gain is largest with the fewest pictures (Kornblith et al. 2018,
    arXiv:1805.08974), and from scratch catches up with time where data suffice (He et al. 2018, arXiv:1811.08883).
