@@ -11,7 +11,7 @@ The five questions. *Converged?* The control has memorised all its labels. The c
 difference?* No: the control has other labels, but also 1,200 pictures again and again instead of 60,000 once, no second
 question, and 1,520 steps. The untrained model differs by the training, and by another draw of first weights. *Can it
 show?* Maps are measured beside random ones, a hill in the centre and the mask itself; the last bounds what a map of
-patches can reach. The line score cannot tell rows and columns from a rim, which is made of both. *Recognisable?* Both
+patches can reach. The line score takes a rim for rows and columns; section 10.4 takes it away. *Recognisable?* Both
 controls are those of Adebayo et al. 2018 (arXiv:1810.03292); rollout is arXiv:2005.00928. Drawings with one object are
 easier than photographs, so no map has to be as good there.
 """
