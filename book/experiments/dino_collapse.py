@@ -7,9 +7,11 @@ shape, colour and texture of the object and of the brightness of the ground behi
 same network untrained and the pixels; and whether the attention of CLS lies on the object, beside two maps that know
 nothing.
 
-1. Has it converged? `longer` is all in place over four times the steps, `tones, longer` the same with tones.
-2. Tuned alike? One rate for all, chosen on validation pictures with all in place, the first seed, by what the
-   neighbours tell of the object. Without centring or sharpening another rate would answer another question.
+1. Has it converged? The entropies are flat at the end, where the rate has gone to zero. What neighbours tell is not: it
+   changes again over `longer`, all in place over four times the steps, and `tones, longer`, the same with tones.
+   Without centring or sharpening there is no longer training.
+2. Tuned alike? One rate for all, chosen on validation pictures with all in place and equal tones, the first seed, by
+   what the neighbours tell of the object. Without centring or sharpening another rate would answer another question.
 3. One difference? The switch alone, or the views' tones alone.
 4. Can it show it? Both ends are known: one answer for all has no entropy at all, the uniform one all there can be.
    That neighbours can tell of colour and ground, the pixels and the untrained network show. Maps of attention are
