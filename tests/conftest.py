@@ -22,7 +22,7 @@ SOURCES = ("book", "chapters", "_config.yml", "_toc.yml")  # what the build of t
 
 def shared_settings() -> dict[str, object]:
     """What a test could change for all that run after it in this process."""
-    settings = {f"matplotlib {name}": value for name, value in mpl.rcParams.copy().items() if name != "backend"}
+    settings = {f"matplotlib {name}": value for name, value in mpl.rcParams.copy().items() if "backend" not in name}
     return settings | {
         "torch's threads": torch.get_num_threads(),
         "torch's default type": torch.get_default_dtype(),
