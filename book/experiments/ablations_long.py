@@ -9,7 +9,7 @@ the same seed. The test split is not looked at. On a GPU all models of one shape
 
 The five questions. *Converged?* "few" says what happens at equal steps, and each row has its course in ten points.
 "long" is ten times "change" of ablations.py, row by row. *Tuned alike?* The short record chose the rate, and all rows
-but two keep it: halved, it costs the long recipe 0.7 points; the start at 0.02 at half the rate is not recorded yet.
+but two keep it: halved, it costs the long recipe 0.7 ± 0.3; the start at 0.02 at half the rate is not recorded yet.
 *One difference?* One per row. Between "few" and ablations.py it is the number of pictures at equal steps. *Can it
 show?* With 500 pictures augmentation has to pay, or this set-up could not show that it does. *Recognisable?* Long runs
 on few pictures gain from augmentation (Steiner et al. 2021, arXiv:2106.10270), and DeiT fails without (Touvron et al.
